@@ -1,0 +1,63 @@
+"""The plain values that the history hands out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+
+class Role(str, Enum):
+    """Who wrote a message."""
+
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+class MessageState(str, Enum):
+    """How a message ended. ``STREAMING`` is only ever seen while its reply is being made."""
+
+    COMPLETE = "complete"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    STREAMING = "streaming"
+
+
+@dataclass(frozen=True)
+class Chat:
+    """One conversation; ``leaf`` is the last message of the branch that is shown."""
+
+    id: int
+    title: str
+    created: float
+    updated: float
+    pinned: bool = False
+    leaf: int | None = None
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message of a chat's tree; ``parent`` is None for the first message of a branch.
+
+    ``stats`` holds the figures kept under a reply (bytes_up, bytes_down, seconds_per_token, ...).
+    """
+
+    id: int
+    chat: int
+    parent: int | None
+    role: Role
+    text: str
+    state: MessageState
+    created: float
+    stats: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SearchHit:
+    """A chat that matches a search, with a short excerpt around the match."""
+
+    chat: Chat
+    message: int | None
+    excerpt: str
