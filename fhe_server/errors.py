@@ -23,3 +23,23 @@ class KernelError(ServerError):
 
 class ArtefactError(ServerError):
     """A model folder is missing or damaged."""
+
+
+class CheckpointError(ServerError):
+    """A checkpoint cannot be found, read, or trusted."""
+
+
+class UnsupportedModelError(ServerError):
+    """The model can be read, but not served well or without leaking: the message says why."""
+
+
+class QuantisationError(ServerError):
+    """A weight matrix cannot be turned into int8."""
+
+
+class PullError(ServerError):
+    """A model of the catalogue could not be fetched, or is not the pinned one."""
+
+
+class DiskSpaceError(ServerError):
+    """The disk has no room for what is to be written."""
