@@ -85,8 +85,8 @@ class KeyringAccess:
     """get, set and delete of one short text per service name, in an allowed keyring.
 
     Every method raises `KeyringUnavailableError` (or a subclass) when the keyring cannot tell. `prefer` names the
-    backend where an existing key lives: then no other one is asked, since another keyring's "not stored" would mean nothing.
-    Safe to use from several threads: calls go one after the other.
+    backend where an existing key lives: then no other one is asked, since another keyring's "not stored" would mean
+    nothing. Safe to use from several threads: calls go one after the other.
     """
 
     def __init__(

@@ -16,9 +16,9 @@ from fhe_client.keys.marker import KEYRING, MODES, PASSPHRASE, SESSION
 from fhe_client.keys.passphrase_input import PassphraseInput
 from fhe_client.keys.store import KeyStore
 
-_KEY_PASSPHRASE = "Passphrase of the key"
-_NEW_PASSPHRASE = "New passphrase of the key"
-_RECOVERY_PASSPHRASE = "Passphrase of the recovery file"
+_ASK_OPEN = "Passphrase of the key"
+_ASK_NEW = "New passphrase of the key"
+_ASK_RECOVERY = "Passphrase of the recovery file"
 _MAX_RECOVERY_BYTES = 4096
 
 
@@ -86,9 +86,9 @@ def _use(args: argparse.Namespace, store: KeyStore, asking: PassphraseInput) -> 
     state = store.status().state
     opening = fresh = None
     if state == PASSPHRASE and args.mode != SESSION:
-        opening = asking.existing(_KEY_PASSPHRASE)
+        opening = asking.existing(_ASK_OPEN)
     if args.mode == PASSPHRASE:
-        fresh = asking.fresh(_NEW_PASSPHRASE)
+        fresh = asking.fresh(_ASK_NEW)
     store.use(args.mode, opening, fresh).close()
     if args.mode == SESSION and state in (KEYRING, PASSPHRASE):
         _say("A stored key stays where it is. Choose the session key when Tacita starts.")
@@ -108,7 +108,7 @@ def _rotate(_args: argparse.Namespace, store: KeyStore, asking: PassphraseInput)
 
 def _export(args: argparse.Namespace, store: KeyStore, asking: PassphraseInput) -> int:
     opening = _key_passphrase(store, asking)
-    text = store.export_recovery(asking.fresh(_RECOVERY_PASSPHRASE), opening)
+    text = store.export_recovery(asking.fresh(_ASK_RECOVERY), opening)
     try:
         files.write_private(args.file, text.encode("ascii"), replace=False)
     except FileExistsError:
@@ -120,8 +120,8 @@ def _export(args: argparse.Namespace, store: KeyStore, asking: PassphraseInput) 
 def _import(args: argparse.Namespace, store: KeyStore, asking: PassphraseInput) -> int:
     with args.file.open("rb") as file:
         text = file.read(_MAX_RECOVERY_BYTES + 1)
-    recovery = asking.existing(_RECOVERY_PASSPHRASE)
-    fresh = asking.fresh(_NEW_PASSPHRASE) if args.mode == PASSPHRASE else None
+    recovery = asking.existing(_ASK_RECOVERY)
+    fresh = asking.fresh(_ASK_NEW) if args.mode == PASSPHRASE else None
     with store.import_recovery(text, recovery, args.mode, fresh) as key:
         _say(f"Key {key.key_id} is in place. {store.status().detail}")
     return 0
@@ -147,7 +147,7 @@ _COMMANDS: dict[str, _Command] = {
 
 
 def _key_passphrase(store: KeyStore, asking: PassphraseInput) -> str | None:
-    return asking.existing(_KEY_PASSPHRASE) if store.status().state == PASSPHRASE else None
+    return asking.existing(_ASK_OPEN) if store.status().state == PASSPHRASE else None
 
 
 def _confirmed() -> bool:

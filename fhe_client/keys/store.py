@@ -188,7 +188,10 @@ class KeyStore:
         raw = unlock_box(from_text(text), recovery_passphrase, BoxKind.RECOVERY)
         with self._locked():
             self._refuse_foreign_data(key_id_of(raw))
-            return self._store(raw, mode, passphrase)
+            key = self._store(raw, mode, passphrase)
+            # Left by a rotation that was cut short and that no data needs any more.
+            self._place(Marker(mode), passphrase).previous.delete()
+            return key
 
     def erase(self, *, force: bool = False) -> Erased:
         """Delete the key wherever it is, then every sealed file, then the marker. There is no way back.
