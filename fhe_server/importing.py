@@ -1,8 +1,8 @@
 """Writing a model's artefact folder (docs/architecture.md): everything a server serves and a client downloads.
 
-All of it is written into a hidden folder beside the target and renamed into place once the manifest has been parsed back,
-so that an interrupted import leaves nothing. The result depends on the checkpoint and the options alone: importing the same
-checkpoint twice gives the same digests, and the second time nothing is done.
+All of it is written into a hidden folder beside the target and renamed into place once the manifest has been parsed
+back, so an interrupted import leaves nothing. The result depends on the checkpoint and the options alone: importing
+a checkpoint twice gives the same digests, and the second time nothing is done.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from fhe_server.artefact import Artefact
 from fhe_server.checkpoint import (
     Checkpoint,
     Source,
+    clean_config,
     client_config,
     client_generation_config,
     find_source,
@@ -257,6 +258,8 @@ class _Writer:
         manifest = _parsed(document, hints)
         (self._folder / "manifest.json").write_bytes(manifest.to_bytes())
         (self._folder / _NOTES).write_text(json.dumps(self._notes, indent=2) + "\n", "utf-8")
+        for path in self._folder.rglob("*"):
+            path.chmod(0o700 if path.is_dir() else 0o600)
         Artefact(self._folder)
         return manifest, self._errors
 
@@ -358,33 +361,24 @@ class _Writer:
 
 
 def local_tensors(model: Any, remote: set[str]) -> dict[str, torch.Tensor]:
-    """`state/<name>` for every parameter and persistent buffer but the weights of remote modules, float32.
-
-    Tensors that the model shares between names (tied weights) are kept under the first name only.
+    """`state/<name>`, float32, for every parameter and persistent buffer; of remote modules only the bias.
 
     Raises:
         CheckpointError: a buffer cannot be kept as float32 without loss.
     """
     kept: dict[str, torch.Tensor] = {}
-    seen: set[int] = set()
-    for name, tensor in model.state_dict(keep_vars=True).items():
+    for name, tensor in model.state_dict().items():
         module, _, leaf = name.rpartition(".")
-        if (leaf == "weight" and module in remote) or id(tensor) in seen:
+        if module in remote and leaf != "bias":
             continue
-        seen.add(id(tensor))
-        single = tensor.detach().to(torch.float32).clone().contiguous()
-        if (
-            not torch.equal(single.to(tensor.dtype), tensor.detach())
-            and not tensor.is_floating_point()
-        ):
+        single = tensor.to(torch.float32, copy=True).contiguous()
+        if not tensor.is_floating_point() and not torch.equal(single.to(tensor.dtype), tensor):
             raise CheckpointError(f"The buffer {name} does not fit into float32.")
         kept[f"state/{name}"] = single
     return kept
 
 
 def _write_tokenizer(tokenizer: Any, folder: Path) -> None:
-    from fhe_server.checkpoint import clean_config
-
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix="tokenizer-") as temporary:
         tokenizer.save_pretrained(temporary)
         for path in sorted(Path(temporary).iterdir()):

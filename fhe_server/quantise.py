@@ -1,29 +1,30 @@
-"""Float matrices to int8, symmetric, one scale per output row, and how finely: weight rounding against decryption noise.
+"""Float matrices to int8: symmetric, one scale per output row, weight rounding balanced against decryption noise.
 
-    y_i = r_i * sum_j Wq_ij * (c_j * x_j),    Wq int8 in [-127, 127],  r row scale,  c input scale (1 where there is none)
+    y_i = r_i * sum_j Wq_ij * (c_j * x_j)      Wq int8 in [-127, 127], r row scale, c input scale (1 if there is none)
 
 **The balance.** Two errors meet in y_i, both relative to the norm of the scaled input v = c * x. With w the largest row
 norm of Wq, sigma(w) the decryption noise in units of Z_q and gamma = (2^23 - guard(w)) / (w ||v||):
 
-    weight rounding     variance r_i^2 ||v||^2 / 12                    (each entry is off by a uniform 1/12)
-    decryption noise    variance r_i^2 (sigma(w) / gamma)^2 = r_i^2 ||v||^2 K(w),   K(w) = (w sigma(w) / (2^23 - guard(w)))^2
+    weight rounding     variance r_i^2 ||v||^2 / 12             (each entry is off by a uniform value, variance 1/12)
+    decryption noise    variance r_i^2 (sigma(w) / gamma)^2 = r_i^2 ||v||^2 K(w)
+                        K(w) = (w sigma(w) / (2^23 - guard(w)))^2
 
-So one long row makes the noise of every row larger. `quantise` may shrink the int8 rows longer than a cap c_w below a
-peak of 127 (r_i grows by the same factor): their rounding gets coarser, everyone's noise smaller. It tries caps and keeps
-the one with the smallest predicted total  sum_i a_i r_i^2 (1/12 + K(w)),  a_i = 1 / (squared norm of the row's module), so
-that a small module (v) counts as much as a large one (k) of its group. If every row is at the cap the optimum is
-w^2 = 2^23 / sqrt(12 (Var e + 1/12)), about 1,227^2, whatever n is.
+So one long row makes the noise of every row larger. `quantise` may shrink int8 rows that are longer than a cap below a
+peak of 127 (r_i grows by the same factor): their rounding gets coarser, everyone's noise smaller. It tries caps and
+keeps the one with the smallest predicted total  sum_i a_i r_i^2 (1/12 + K(w)),  a_i = 1 / (squared norm of the row's
+module), so that a small module (v) counts as much as a large one (k) of its group. If every row is at the cap, the
+optimum is w = (2^46 / (12 (Var e + 1/12)))^(1/4), about 1,230, whatever n is.
 
 **Parts.** With the inputs cut into p parts, part k has a norm bound w_k and, on average, the share n_k/n of ||v||^2:
 K = sum_k (n_k/n) (w_k sigma(w_k) / (2^23 - guard(w_k)))^2.
 
-**Embeddings.** x is one-hot, so |W v| <= peak * v, which is far below w * v: gamma = (2^23 - guard) / (peak * v) and
-K = sum_k (peak sigma(w_k) / (2^23 - guard(w_k)))^2. Each token has an input scale of its own, so that an outlier token does
-not coarsen the others.
+**Embeddings.** x is one-hot, so |W v| <= peak * v, far below w * v: gamma = (2^23 - guard) / (peak * v), and
+K = sum_k (peak sigma(w_k) / (2^23 - guard(w_k)))^2. Each token has an input scale of its own, so that an outlier token
+does not coarsen the others.
 
-**Zeros.** A zero row has weights 0 and scale 0: its output is exactly zero, whatever the noise. The manifest has no all-zero
-part (peak >= 1), so a single 1 is planted there: in a row whose scale is 0 if there is one, which changes nothing, else in
-the row of smallest scale, an error of one unit of rounding in one entry.
+**Zeros.** A zero row has weights 0 and scale 0: its output is exactly zero, whatever the noise. The manifest knows no
+all-zero part (peak >= 1), so a single 1 is planted there: in a row whose scale is 0 if there is one, which changes
+nothing, else in the row of smallest scale, an error of one unit of rounding in one entry.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,13 +118,15 @@ class QuantisedMatrix:
 def row_norms(weights: NDArray[np.int8], slices: Slices) -> NDArray[np.float64]:
     """L2 norm of every row in every part, exact: (m, p)."""
     wide = [weights[:, a:b].astype(np.int32) for a, b in slices]
-    return np.sqrt(np.stack([np.einsum("ij,ij->i", w, w, dtype=np.int64) for w in wide], axis=1))
+    squares = [np.einsum("ij,ij->i", w, w, dtype=np.int64) for w in wide]
+    norms: NDArray[np.float64] = np.sqrt(np.stack(squares, axis=1))
+    return norms
 
 
 def cut(inputs: int, count: int) -> tuple[tuple[int, int], ...]:
     """`count` contiguous slices of nearly equal length that cover `inputs`."""
     edges = [inputs * k // count for k in range(count + 1)]
-    return tuple(zip(edges, edges[1:], strict=False))
+    return tuple(pairwise(edges))
 
 
 def quantise(
@@ -234,7 +238,7 @@ def _importance(scaled: FloatMatrix, members: Sequence[int]) -> NDArray[np.float
     if edges[-1] != len(scaled):
         raise QuantisationError("The rows of the members do not add up to those of the matrix.")
     importance = np.zeros(len(scaled))
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in pairwise(edges):
         total = squares[start:stop].sum()
         importance[start:stop] = 1 / total if total > 0 else 0
     return importance
@@ -243,7 +247,9 @@ def _importance(scaled: FloatMatrix, members: Sequence[int]) -> NDArray[np.float
 def _norms(scaled: FloatMatrix, slices: Slices) -> NDArray[np.float64]:
     """L2 norm of every row in every part: (m, p)."""
     parts = [scaled[:, a:b] for a, b in slices]
-    return np.sqrt(np.stack([np.einsum("ij,ij->i", p, p, dtype=np.float64) for p in parts], axis=1))
+    squares = [np.einsum("ij,ij->i", part, part, dtype=np.float64) for part in parts]
+    norms: NDArray[np.float64] = np.sqrt(np.stack(squares, axis=1))
+    return norms
 
 
 def _best_cap(norms: NDArray[np.float64], cost: NDArray[np.float64], noise: NoiseModel) -> float:

