@@ -249,3 +249,23 @@ def test_without_an_allowed_backend_the_refusal_names_what_there_is(
     monkeypatch.setattr(keyring, "get_keyring", plaintext_like)
     found = find_backend({"keyring.backends.no_such_module.Keyring": "nothing"})
     assert backend_name(found) == "keyrings.alt.file.PlaintextKeyring"
+
+
+def windows_like() -> MemoryKeyring:
+    """Moves the old value to a second name when it is replaced, as keyring does on Windows."""
+
+    def set_password(self: MemoryKeyring, service: str, username: str, password: str) -> None:
+        if (service, username) in self.values:
+            self.values[f"{username}@{service}", username] = self.values[service, username]
+        MemoryKeyring.set_password(self, service, username, password)
+
+    body = {"__module__": "keyring.backends.Windows", "set_password": set_password}
+    return type("WinVaultKeyring", (MemoryKeyring,), body)()  # type: ignore[no-any-return]
+
+
+def test_a_replaced_key_leaves_no_copy_on_windows() -> None:
+    backend = windows_like()
+    access = KeyringAccess(backend, timeout_s=30)  # its name is on the real allow-list
+    access.set("s", "old")
+    access.set("s", "new")
+    assert backend.values == {("s", USER_NAME): "new"}
