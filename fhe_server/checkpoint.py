@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
@@ -25,9 +24,6 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _HUB_FILES = ["*.json", "*.jinja", "*.model", "*.txt", "*.safetensors"]
 _DIGESTED = (".json", ".jinja", ".model", ".txt", ".safetensors", ".bin", ".gguf")
 _CHUNK = 1 << 22
-_PRIVATE_KEYS = frozenset(
-    ("auto_map", "_name_or_path", "_model_name_or_path", "quantization_config", "_commit_hash")
-)
 
 
 @dataclass(frozen=True)
@@ -264,32 +260,3 @@ def _expert_keys(fields: Mapping[str, Any]) -> Iterator[str]:
             yield from _expert_keys(value)
         elif "expert" in str(key) and type(value) is int and value > 1:
             yield f"{key} = {value}"
-
-
-def clean_config(value: Any) -> Any:
-    """A JSON value without paths of this machine, code references, or the checkpoint's own quantisation."""
-    if isinstance(value, Mapping):
-        kept = ((k, v) for k, v in value.items() if k not in _PRIVATE_KEYS)
-        return {str(k): clean_config(v) for k, v in kept}
-    if isinstance(value, list | tuple):
-        return [clean_config(item) for item in value]
-    return value
-
-
-def client_config(model: Any) -> bytes:
-    """config.json for the client."""
-    fields = clean_config(json.loads(model.config.to_json_string(use_diff=False)))
-    fields["architectures"] = [type(model).__name__]
-    fields["model_type"] = model.config.model_type
-    fields["dtype"] = "float32"
-    return _json(fields)
-
-
-def client_generation_config(model: Any) -> bytes:
-    """generation_config.json for the client."""
-    generation = model.generation_config
-    return _json(clean_config(generation.to_diff_dict() if generation is not None else {}))
-
-
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=2, sort_keys=True) + "\n").encode()

@@ -16,6 +16,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,15 +31,8 @@ from fhe_protocol import PROTOCOL_VERSION
 from fhe_protocol.manifest import FORMAT, Manifest, parse_manifest
 from fhe_protocol.parameters import HINT_1024_24, HintParameters, parameters_by_name
 from fhe_server.artefact import Artefact
-from fhe_server.checkpoint import (
-    Checkpoint,
-    Source,
-    clean_config,
-    client_config,
-    client_generation_config,
-    find_source,
-    load_checkpoint,
-)
+from fhe_server.checkpoint import Checkpoint, Source, find_source, load_checkpoint
+from fhe_server.client_files import local_tensors, write_configs, write_tokenizer
 from fhe_server.errors import ArtefactError, CheckpointError, DiskSpaceError, ServerError
 from fhe_server.hints import write_hints
 from fhe_server.home import private_folder
@@ -53,7 +47,7 @@ _NOTES = "import.json"
 _PLACEHOLDER = "0" * 64
 _SPACE_MARGIN = 64 << 20
 _WINDOW_SLOTS = 256
-_CLIENT_SUFFIXES = (".json", ".jinja", ".txt", ".model")
+_LEFTOVER_SECONDS = 24 * 3600
 _UNSERVED_NAME = re.compile(r"[^a-z0-9._-]+")
 
 
@@ -186,6 +180,7 @@ def _publishing(target: Path) -> Iterator[Path]:
     """A folder that takes the place of `target` if the block ends well, and vanishes if it does not."""
     try:
         private_folder(target.parent)
+        _remove_leftovers(target)
         folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.partial-", dir=target.parent))
     except OSError as error:
         raise _write_error(target.parent, error) from error
@@ -196,6 +191,13 @@ def _publishing(target: Path) -> Iterator[Path]:
         raise _write_error(target.parent, error) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_leftovers(target: Path) -> None:
+    """What an import that was killed left behind. Younger folders may belong to one that is running."""
+    for folder in target.parent.glob(f".{target.name}.partial-*"):
+        if time.time() - folder.stat().st_mtime > _LEFTOVER_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _swap(folder: Path, target: Path) -> None:
@@ -323,11 +325,8 @@ class _Writer:
         private_folder(self._client)
         remote = {member.module for group in traced for member in group.members}
         self._tensors |= local_tensors(self._checkpoint.model, remote)
-        _write_tokenizer(self._checkpoint.tokenizer, self._client)
-        (self._client / "config.json").write_bytes(client_config(self._checkpoint.model))
-        (self._client / "generation_config.json").write_bytes(
-            client_generation_config(self._checkpoint.model)
-        )
+        write_tokenizer(self._checkpoint.tokenizer, self._client)
+        write_configs(self._checkpoint.model, self._client)
         save_file(self._tensors, self._client / "client.safetensors")
 
     def _document(self, groups: list[dict[str, Any]]) -> dict[str, Any]:
@@ -358,38 +357,6 @@ class _Writer:
             self._folder / "hints.bin",
             lambda done, total: self._progress("computing hints", done, total),
         )
-
-
-def local_tensors(model: Any, remote: set[str]) -> dict[str, torch.Tensor]:
-    """`state/<name>`, float32, for every parameter and persistent buffer; of remote modules only the bias.
-
-    Raises:
-        CheckpointError: a buffer cannot be kept as float32 without loss.
-    """
-    kept: dict[str, torch.Tensor] = {}
-    for name, tensor in model.state_dict().items():
-        module, _, leaf = name.rpartition(".")
-        if module in remote and leaf != "bias":
-            continue
-        single = tensor.to(torch.float32, copy=True).contiguous()
-        if not tensor.is_floating_point() and not torch.equal(single.to(tensor.dtype), tensor):
-            raise CheckpointError(f"The buffer {name} does not fit into float32.")
-        kept[f"state/{name}"] = single
-    return kept
-
-
-def _write_tokenizer(tokenizer: Any, folder: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="tokenizer-") as temporary:
-        tokenizer.save_pretrained(temporary)
-        for path in sorted(Path(temporary).iterdir()):
-            if path.is_file() and path.suffix in _CLIENT_SUFFIXES:
-                shutil.move(path, folder / path.name)
-    settings = folder / "tokenizer_config.json"
-    if settings.is_file():
-        fields = clean_config(json.loads(settings.read_text("utf-8")))
-        fields.pop("is_local", None)
-        fields.pop("local_files_only", None)
-        settings.write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n", "utf-8")
 
 
 def _context_length(checkpoint: Checkpoint) -> int:

@@ -33,6 +33,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -166,14 +167,13 @@ def quantise_embedding(
 ) -> QuantisedMatrix:
     """Quantise a (hidden, vocabulary) table with one scale per token, so that no token coarsens another.
 
-    Rows are first brought to one root mean square (that is the row scale's share), then every token's column gets the
-    scale that lets its largest entry be 127.
+    Rows are first brought to one root mean square over tokens of norm 1 (that is the row scale's share), then every
+    token's column gets the scale that lets its largest entry be 127.
     """
     _check_finite(table)
-    rows = np.sqrt(np.mean(np.square(table, dtype=np.float64), axis=1))
-    rows = np.where(rows > 0, rows, 1).astype(np.float32)
-    columns = np.abs(table / rows[:, None]).max(axis=0)
-    columns = np.where(columns > 0, columns, 1).astype(np.float32)
+    tokens = _or_one(np.sqrt(np.einsum("ij,ij->j", table, table, dtype=np.float64)))
+    rows = _or_one(np.sqrt(np.mean(np.square(table / tokens), axis=1)))
+    columns = _or_one(np.abs(table / rows[:, None]).max(axis=0))
     return quantise(table, noise, input_scale=columns, equalise=equalise)
 
 
@@ -209,6 +209,12 @@ def quantise_group(
         f"{100 * max_error:.1f} %: {100 * best:.1f} % is the best.",
         "Allow more with --max-error, or keep the layer local with --local.",
     )
+
+
+def _or_one(scale: NDArray[Any]) -> FloatMatrix:
+    """Float32 scales, 1 in place of those that cannot be divided by."""
+    usable = scale > np.finfo(np.float32).tiny
+    return np.where(usable, scale, 1).astype(np.float32)
 
 
 def _check_finite(weight: FloatMatrix) -> None:
