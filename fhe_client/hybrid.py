@@ -10,13 +10,15 @@ import inspect
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from transformers import GenerationConfig
 from transformers.pytorch_utils import Conv1D
 
 from fhe_client.encrypted_layers import EncryptedEmbedding, EncryptedLinear, GroupCall
-from fhe_client.model_errors import ModelFilesError, PassError, UnsupportedModelError
+from fhe_client.model_errors import ModelError, ModelFilesError, PassError, UnsupportedModelError
 from fhe_client.model_files import ModelFiles
 from fhe_client.passes import PassState
 from fhe_client.runner import LinearRunner
@@ -122,7 +124,51 @@ def build_hybrid(manifest: Manifest, files: ModelFiles, runner: LinearRunner) ->
     _load_state(model, files)
     # Only settings that generation.py chose may count, not those a config smuggled in.
     model.generation_config = GenerationConfig()
-    return HybridModel(model, state)
+    hybrid = HybridModel(model, state)
+    _rehearse(hybrid, manifest)
+    return hybrid
+
+
+class _Rehearsal:
+    """A runner that knows nothing and answers zeros."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self.manifest = manifest
+
+    def begin_pass(self, rows: int) -> None:
+        """Nothing to reserve."""
+
+    def run_group(self, group: Group, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.zeros((x.shape[0], group.outputs), dtype=np.float32)
+
+    def run_embedding(
+        self, group: Group, ids: NDArray[np.int64], scale: NDArray[np.float32] | None
+    ) -> NDArray[np.float32]:
+        return np.zeros((len(ids), group.outputs), dtype=np.float32)
+
+    def rows_until_window_end(self) -> int:
+        return 2
+
+
+def _rehearse(hybrid: HybridModel, manifest: Manifest) -> None:
+    """Two passes without a server: a config that cannot work fails here, and the order of the groups is fixed
+    before the first real token."""
+    state, runner = hybrid.state, hybrid.state.runner
+    state.runner = _Rehearsal(manifest)
+    try:
+        shapes = [hybrid.next_logits([0, 0]).shape, hybrid.next_logits([0]).shape]
+    except ModelError:
+        raise
+    except Exception as error:  # model classes raise whatever they like
+        reason = f"A model of this config does not work ({type(error).__name__})."
+        raise ModelFilesError(reason) from error
+    finally:
+        state.runner = runner
+    if any(shape != (manifest.vocabulary,) for shape in shapes):
+        raise ModelFilesError("The model's scores do not match its vocabulary.")
+    hybrid.forget()
+    state.rounds = 0
+    state.take_warning()
 
 
 def _cache_keyword(model: Any) -> str:

@@ -142,8 +142,9 @@ def build_config(values: Mapping[str, Any], manifest: Manifest) -> Any:
     clean = _without_dropped(values)
     try:
         config = CONFIG_MAPPING[manifest.model_type].from_dict(clean)
-        layers = int(config.get_text_config().num_hidden_layers)
-        vocabulary = int(config.get_text_config().vocab_size)
+        text = config.get_text_config()
+        layers, vocabulary = int(text.num_hidden_layers), int(text.vocab_size)
+        positions = int(getattr(text, "max_position_embeddings", None) or manifest.context_length)
     except Exception as error:  # config classes raise whatever they like
         raise ModelFilesError(
             f"The model's config was refused ({type(error).__name__})."
@@ -152,6 +153,8 @@ def build_config(values: Mapping[str, Any], manifest: Manifest) -> Any:
         raise ModelFilesError("The model's config has more layers than its manifest has groups.")
     if vocabulary != manifest.vocabulary:
         raise ModelFilesError("The model's config and manifest name different vocabulary sizes.")
+    if positions < manifest.context_length:
+        raise ModelFilesError("The manifest names a longer context than the model's config.")
     return config
 
 

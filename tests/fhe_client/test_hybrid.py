@@ -190,7 +190,9 @@ def first_layer(hybrid: HybridModel) -> Any:
 
 
 def open_pass(hybrid: HybridModel, rows: int) -> torch.Tensor:
+    """Begin a pass whose next due group is that of the first attention. Returns an input for it."""
     hybrid.state.begin(rows)
+    hybrid.model.get_input_embeddings()(torch.zeros(1, rows, dtype=torch.int64))
     return torch.randn(1, rows, 32, generator=torch.Generator().manual_seed(1))
 
 
@@ -201,7 +203,7 @@ def test_members_of_a_group_share_one_round(folder: Path) -> None:
     x = open_pass(hybrid, 2)
     parts = [attention.q_proj(x), attention.k_proj(x), attention.v_proj(x.view(1, 2, 32))]
     assert [p.shape for p in parts] == [(1, 2, 32), (1, 2, 16), (1, 2, 16)]
-    assert len(runner.rounds) == 1
+    assert len(runner.rounds) == 2
 
 
 def test_second_call_of_a_layer_in_one_pass_is_refused(folder: Path) -> None:
@@ -234,18 +236,38 @@ def test_number_of_rows_must_not_depend_on_the_data(folder: Path) -> None:
     x = open_pass(hybrid, 3)
     with pytest.raises(PassError, match="rows"):
         first_layer(hybrid).q_proj(x[:, :2])
-    assert runner.rounds == []
+    assert len(runner.rounds) == 1
 
 
 def test_layers_must_not_be_left_out_or_reordered(folder: Path) -> None:
-    hybrid = build(folder)
-    hybrid.next_logits(TOKENS[:2])
+    """The order is known before the first token: it was rehearsed without a server."""
+    runner = ClearRunner(folder)
+    hybrid = build(folder, runner)
+    assert runner.passes == []
+    assert hybrid.state.rounds == 0
     x = open_pass(hybrid, 2)
     with pytest.raises(PassError, match="order"):
-        first_layer(hybrid).q_proj(x)  # the embedding is due
-    hybrid.state.begin(2)
+        first_layer(hybrid).o_proj(x)
+    assert len(runner.rounds) == 1
     with pytest.raises(PassError, match="left out"):
         hybrid.state.finish(with_head=True)
+
+
+def test_config_that_cannot_work_is_refused_before_the_first_token(folder: Path) -> None:
+    runner = ClearRunner(folder)
+    files = read_model_files(folder / "client", runner.manifest)
+    files.config.head_dim = 16
+    files.config.num_attention_heads = 2
+    files.config.num_key_value_heads = 1
+    build_hybrid(runner.manifest, files, runner)  # 2 heads of 16 fit the same matrices as 4 of 8
+    files.config.num_key_value_heads = 3
+    with pytest.raises(ModelFilesError):
+        build_hybrid(runner.manifest, files, runner)
+    odd = read_model_files(folder / "client", runner.manifest)
+    vars(odd.config)["rms_norm_eps"] = "small"  # past the checks of its own
+    with pytest.raises(ModelFilesError, match="does not work"):
+        build_hybrid(runner.manifest, odd, runner)
+    assert runner.rounds == []
 
 
 def test_one_conversation_at_a_time(folder: Path) -> None:

@@ -139,6 +139,7 @@ def test_settings_that_load_code_are_ignored(folder: Path, value: dict[str, Any]
         {"num_hidden_layers": 0},
         {"num_hidden_layers": "two"},
         {"hidden_size": 1 << 40},
+        {"max_position_embeddings": 100},
         {"rope_parameters": {"a": {"b": {"c": {"d": {"e": {"f": {"g": {"h": {"i": 1}}}}}}}}}},
         {"more": list(range(300_000))},
     ],
