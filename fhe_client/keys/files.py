@@ -72,6 +72,20 @@ def is_temporary(path: Path) -> bool:
     return path.name.startswith(start) and path.name.endswith(end)
 
 
+def first_bytes(path: Path, count: int) -> bytes:
+    """Return the start of a file, b"" if it has gone: databases of other windows come and go."""
+    try:
+        with path.open("rb") as file:
+            return file.read(count)
+    except FileNotFoundError:
+        return b""
+
+
+def remove_temporaries(folder: Path) -> int:
+    """Delete what crashes of `write_private` left in `folder`; return how many."""
+    return sum(remove(path) for path in list(folder.glob(".*.tmp")))
+
+
 def regular_files(roots: tuple[Path, ...]) -> Iterator[Path]:
     """Yield each regular file under the roots once, in a fixed order, following no link."""
     seen: set[Path] = set()

@@ -96,9 +96,6 @@ class MasterKey:
     def __reduce__(self) -> NoReturn:
         raise TypeError("a MasterKey is never pickled or copied")
 
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise TypeError("a MasterKey is never pickled or copied")
-
 
 def wipe(buffer: bytearray) -> None:
     """Overwrite a buffer with zeros in place."""

@@ -24,6 +24,7 @@ from fhe_client.keys.errors import (
     SealedError,
     UnknownVersionError,
 )
+from fhe_client.keys.files import first_bytes
 from fhe_client.keys.marker import SESSION, Marker, Rotation
 from fhe_client.keys.master_key import MasterKey
 from fhe_client.keys.sealed import (
@@ -78,6 +79,8 @@ def check_all_open(home: Home, key: MasterKey) -> None:
     for path, header in data_under_keys(home).items():
         try:
             read_sealed(path, key, _purpose(path, header))
+        except FileNotFoundError:
+            continue  # deleted meanwhile
         except SealedError as error:
             raise type(error)(
                 f"{path.name} cannot be opened: {error.message}",
@@ -155,8 +158,7 @@ def primary_backend(place: Place) -> str:
 def _purpose(path: Path, header: SealedHeader | None) -> str:
     if header is not None:
         return header.purpose
-    with path.open("rb") as file:
-        parse_header(file.read(1024))  # raises what is wrong
+    parse_header(first_bytes(path, 1024))  # raises what is wrong
     raise UnknownVersionError("its header cannot be read.")
 
 

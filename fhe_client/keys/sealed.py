@@ -142,10 +142,16 @@ def data_key(path: Path, key: MasterKey, purpose: str, *, protects: Path | None 
 def sealed_files(roots: tuple[Path, ...]) -> Iterator[tuple[Path, SealedHeader | None]]:
     """Yield every file under `roots` that starts like a sealed one; None stands for an unreadable header."""
     for path in files.regular_files(roots):
-        with path.open("rb") as file:
-            start = file.read(_MAX_HEADER)
+        start = files.first_bytes(path, _MAX_HEADER)
         if start.startswith(MAGIC) and not files.is_temporary(path):
             yield path, _header_or_none(start)
+
+
+def sealed_paths(roots: tuple[Path, ...]) -> Iterator[Path]:
+    """Yield every file that starts like a sealed one, with what crashes left behind: all that `erase` deletes."""
+    for path in files.regular_files(roots):
+        if files.first_bytes(path, len(MAGIC)) == MAGIC:
+            yield path
 
 
 def reseal_file(path: Path, old: MasterKey, new: MasterKey) -> None:

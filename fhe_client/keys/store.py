@@ -49,7 +49,7 @@ from fhe_client.keys.passphrase import (
     unlock_box,
 )
 from fhe_client.keys.rotation import data_under_keys, primary_backend, rotate, settle
-from fhe_client.keys.sealed import MAGIC, write_sealed
+from fhe_client.keys.sealed import sealed_paths, write_sealed
 from fhe_client.keys.slots import FileSlot, Place, keyring_place, passphrase_place
 
 AUTO = "auto"
@@ -203,8 +203,10 @@ class KeyStore:
             keys = self._erase_keyring(force)
             key_files = passphrase_place(self.home, None, self._argon2)
             keys += key_files.primary.delete() + key_files.previous.delete()
-            count = sum(files.remove(path) for path in self._all_sealed())
+            roots = (self.home.config, self.home.data, self.home.cache)
+            count = sum(files.remove(path) for path in list(sealed_paths(roots)))
             files.remove(self.home.config / MARKER_FILE)
+            files.remove_temporaries(self.home.config)
             return Erased(keys, count)
 
     def seal_file(self, path: Path, key: MasterKey, purpose: str, plaintext: bytes) -> None:
@@ -363,10 +365,6 @@ class KeyStore:
                 return 0
             raise
 
-    def _all_sealed(self) -> list[Path]:
-        roots = (self.home.config, self.home.data, self.home.cache)
-        return [path for path in files.regular_files(roots) if _starts_sealed(path)]
-
     def _status(self) -> KeysStatus:
         marker = self._find_marker()
         if marker is None:
@@ -402,8 +400,3 @@ def open_key(
 def _check_mode(mode: str, *more: str) -> None:
     if mode not in (*MODES, *more):
         raise ValueError(f"unknown mode {mode!r}")
-
-
-def _starts_sealed(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(len(MAGIC)) == MAGIC

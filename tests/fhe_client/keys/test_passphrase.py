@@ -145,6 +145,21 @@ def test_any_text_is_damage(text: str | bytes) -> None:
             unlock_box(from_text(candidate), PASSPHRASE, BoxKind.RECOVERY)
 
 
+def test_every_changed_character_of_the_text_is_noticed() -> None:
+    """Or it makes no difference: the last base64 digit has two bits that nothing reads."""
+    text = to_text(BOX)
+    harmless = 0
+    for index in range(len(text)):
+        bad = text[:index] + ("A" if text[index] != "A" else "B") + text[index + 1 :]
+        try:
+            opened = unlock_box(from_text(bad), PASSPHRASE, BoxKind.KEY_FILE)
+        except BoxDamagedError:
+            continue
+        assert opened == RAW
+        harmless += 1
+    assert harmless <= 2  # and the line end after the last line
+
+
 def test_a_huge_text_is_refused_unread() -> None:
     with pytest.raises(BoxDamagedError):
         from_text(to_text(BOX) + " " * 5000)

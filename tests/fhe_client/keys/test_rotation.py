@@ -9,6 +9,7 @@ from fhe_client.home import Home
 from fhe_client.keys import files
 from fhe_client.keys.errors import RotationUnfinishedError, SealedError, WrongKeyError
 from fhe_client.keys.marker import load_marker
+from fhe_client.keys.master_key import MasterKey
 from fhe_client.keys.sealed import MAGIC, data_key, read_sealed, seal, write_sealed
 from fhe_client.keys.store import KeyStore
 from tests.fhe_client.keys.fakes import (
@@ -21,6 +22,10 @@ from tests.fhe_client.keys.fakes import (
 )
 
 CONTENTS = {"data/a.sealed": b"one", "data/deep/b": b"two", "config/token": b"", "cache/c": b"4"}
+
+
+def flip_last(blob: bytes) -> bytes:
+    return blob[:-1] + bytes([blob[-1] ^ 1])
 
 
 class Profile:
@@ -177,13 +182,19 @@ def test_a_full_disk_says_what_to_do_and_the_next_start_goes_on(
     assert profile.check() != profile.first
 
 
-@pytest.mark.parametrize("damage", [b"\0", MAGIC + b"\x09", b"cut"])
-def test_rotation_does_not_start_over_a_file_it_cannot_carry(tmp_path: Path, damage: bytes) -> None:
+@pytest.mark.parametrize("damage", ["changed", "newer", "cut", "other key"])
+def test_rotation_does_not_start_over_a_file_it_cannot_carry(tmp_path: Path, damage: str) -> None:
     profile = Profile(tmp_path, "keyring")
     path = tmp_path / "data" / "broken"
     with profile.store().open() as key:
         blob = seal(key, "p", b"x")
-    path.write_bytes(damage if damage.startswith(MAGIC) else blob[:-1] + damage)
+    bad = {
+        "changed": flip_last(blob),
+        "newer": MAGIC + b"\x09",
+        "cut": blob[:-1],
+        "other key": seal(MasterKey(bytes(32), origin="x"), "p", b"x"),
+    }
+    path.write_bytes(bad[damage])
     before = dict(profile.backend.values)
     with pytest.raises(SealedError, match="broken"):
         profile.store().rotate()
@@ -201,6 +212,6 @@ def test_damage_in_mid_rotation_does_not_lock_the_user_out(
         profile.store().rotate()
     fuse.disarm()
     extra = tmp_path / "data" / "zz"
-    extra.write_bytes((tmp_path / "data" / "deep" / "b").read_bytes()[:-1] + b"\0")
+    extra.write_bytes(flip_last((tmp_path / "data" / "deep" / "b").read_bytes()))
     assert profile.check() != profile.first
     assert extra.exists()

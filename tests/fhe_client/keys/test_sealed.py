@@ -151,6 +151,15 @@ def test_the_search_finds_sealed_files_only(tmp_path: Path) -> None:
     assert found[good] is not None
 
 
+def test_files_that_vanish_during_the_search_are_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sealed.write_sealed(tmp_path / "stays", KEY, "p", b"x")
+    gone = tmp_path / "gone"
+    monkeypatch.setattr(files, "regular_files", lambda _roots: iter([gone, tmp_path / "stays"]))
+    assert [path.name for path, _ in sealed.sealed_files((tmp_path,))] == ["stays"]
+
+
 def test_resealing_changes_the_key_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "x"
     sealed.write_sealed(path, KEY, "p", b"content")

@@ -276,7 +276,7 @@ def test_a_damaged_or_missing_key_file_is_said_so(store: KeyStore, home: Home) -
     store.create("passphrase", PASSPHRASE)
     path = home.config / "master.key"
     blob = path.read_bytes()
-    path.write_bytes(blob[:-1] + b"\0")
+    path.write_bytes(blob[:-1] + bytes([blob[-1] ^ 1]))
     with pytest.raises(BoxDamagedError):
         store.open(passphrase=PASSPHRASE)
     path.unlink()
@@ -403,6 +403,7 @@ def test_erase_leaves_nothing_and_the_next_start_is_a_first_run(
     key = store.create(mode, PASSPHRASE)
     write_sealed(home.data / "deep" / "x.sealed", key, "test", b"precious")
     (home.data / "model.bin").write_bytes(b"public")
+    (home.config / ".master.key.x1.tmp").write_bytes(b"left by a crash")
     erased = store.erase()
     assert erased.files == 1
     assert erased.keys == (0 if mode == "session" else 1)
