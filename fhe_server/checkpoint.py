@@ -212,8 +212,8 @@ def _load_errors(source: Source) -> Iterator[None]:
 
 
 def _load_error(source: Source, error: Exception) -> Exception:
-    text = " ".join(str(error).split())[:300]
-    if "trust_remote_code" in text:
+    text = " ".join(str(error).replace(str(source.folder), source.label).split())
+    if "trust_remote_code" in text or "contains custom code" in text:
         return UnsupportedModelError(
             f"{source.label!r} needs program code that comes with the checkpoint, which is never run.",
             "Choose a model whose architecture is part of transformers.",
@@ -224,7 +224,7 @@ def _load_error(source: Source, error: Exception) -> Exception:
             "Choose a text-generation model.",
         )
     return CheckpointError(
-        f"The checkpoint {source.label!r} cannot be read ({type(error).__name__}: {text}).",
+        f"The checkpoint {source.label!r} cannot be read ({type(error).__name__}: {text[:300]}).",
         "Fetch it again, or try another format of the same model.",
     )
 

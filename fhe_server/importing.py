@@ -278,7 +278,7 @@ class _Writer:
 
     def _quantised(self, group: TracedGroup) -> QuantisedMatrix:
         modules = [self._checkpoint.model.get_submodule(m.module) for m in group.members]
-        weight = torch.cat([weight_matrix(module).detach() for module in modules]).numpy()
+        weight = torch.cat([weight_matrix(module) for module in modules]).numpy()
         return quantise_group(
             weight,
             self._parameters,

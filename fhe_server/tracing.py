@@ -94,12 +94,7 @@ def trace_groups(model: Any, local: Collection[str] = ()) -> list[TracedGroup]:
     """
     _check_class(model)
     remote = _remote_modules(model, local)
-    calls, lookahead = _watch(model, remote)
-    if lookahead:
-        raise UnsupportedModelError(
-            "This model is not causal: earlier positions depend on later tokens.",
-            "Choose a causal (decoder-only) language model.",
-        )
+    calls = _watch(model, remote)
     if not calls:
         raise UnsupportedModelError(
             "No layer of this model would be computed by the server.", "Keep fewer layers local."
@@ -156,13 +151,13 @@ def weight_matrix(module: nn.Module) -> torch.Tensor:
         if isinstance(module, nn.Embedding):
             table: torch.Tensor = module(torch.arange(module.num_embeddings))
             return table.T.float()
-        weight = module.weight
-        assert isinstance(weight, torch.Tensor)
+        assert isinstance(module.weight, torch.Tensor)
+        weight = module.weight.detach()
         return (weight if isinstance(module, nn.Linear) else weight.T).float()
 
 
-def _watch(model: Any, remote: dict[str, nn.Module]) -> tuple[list[list[str]], bool]:
-    """The modules called, in groups, and whether the model looks ahead."""
+def _watch(model: Any, remote: dict[str, nn.Module]) -> list[list[str]]:
+    """The modules called, in groups, after a look at what must not depend on what."""
     vocabulary = model.get_input_embeddings().num_embeddings
     generator = torch.Generator().manual_seed(1)
     tokens = torch.randint(vocabulary, (1, _PROMPT_TOKENS + 1), generator=generator)
@@ -171,7 +166,11 @@ def _watch(model: Any, remote: dict[str, nn.Module]) -> tuple[list[list[str]], b
         with _recording(remote) as first:
             output = model(input_ids=prompt, use_cache=True)
         longer = model(input_ids=tokens, use_cache=False)
-        lookahead = not _close(output.logits, longer.logits[:, :_PROMPT_TOKENS])
+        if not _close(output.logits, longer.logits[:, :_PROMPT_TOKENS]):
+            raise UnsupportedModelError(
+                "This model is not causal: earlier positions depend on later tokens.",
+                "Choose a causal (decoder-only) language model.",
+            )
         with _recording(remote) as second:
             model(input_ids=tokens[:, -1:], use_cache=True, **_cache_of(output))
     if first.groups() != second.groups():
@@ -179,7 +178,7 @@ def _watch(model: Any, remote: dict[str, nn.Module]) -> tuple[list[list[str]], b
             "Which layers this model calls depends on its input, which would tell the server about the text.",
             "Choose a model without data-dependent control flow.",
         )
-    return first.groups(), lookahead
+    return first.groups()
 
 
 def _cache_of(output: Any) -> dict[str, Any]:

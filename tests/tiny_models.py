@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -114,3 +116,67 @@ def save_tiny(
     model.save_pretrained(folder, max_shard_size=shard)
     tiny_tokenizer().save_pretrained(folder)
     return model
+
+
+def save_tiny_gguf(path: Path, model: Any) -> None:
+    """Write a tiny Llama as a .gguf file, float32, with the byte-level tokenizer and its chat template."""
+    from gguf import GGUFWriter, TokenType
+
+    config = model.config
+    writer = GGUFWriter(path, "llama")
+    writer.add_name("tiny")
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_dimension_count(config.hidden_size // config.num_attention_heads)
+    writer.add_rope_freq_base(10_000.0)
+    writer.add_vocab_size(VOCABULARY)
+    writer.add_tokenizer_model("gpt2")
+    inner = json.loads(tiny_tokenizer().backend_tokenizer.to_str())["model"]
+    tokens = sorted(inner["vocab"], key=inner["vocab"].get)
+    writer.add_token_list(tokens)
+    writer.add_token_types(
+        [TokenType.CONTROL if token in SPECIAL else TokenType.NORMAL for token in tokens]
+    )
+    writer.add_token_merges([" ".join(merge) for merge in inner["merges"]])
+    writer.add_bos_token_id(0)
+    writer.add_eos_token_id(2)
+    writer.add_chat_template(CHAT_TEMPLATE)
+    for name, tensor in _gguf_tensors(model):
+        writer.add_tensor(name, tensor.detach().contiguous().numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+_GGUF_NAMES = {
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+}
+
+
+def _gguf_tensors(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    config = model.config
+    yield "token_embd.weight", model.model.embed_tokens.weight
+    yield "output_norm.weight", model.model.norm.weight
+    heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
+    for index, layer in enumerate(model.model.layers):
+        for theirs, ours in _GGUF_NAMES.items():
+            weight = layer.get_submodule(theirs).weight
+            if (count := heads.get(theirs.rpartition(".")[2])) is not None:
+                # llama.cpp keeps the two halves of a rotation next to each other.
+                half = weight.shape[0] // count // 2
+                weight = weight.reshape(count, 2, half, -1).swapaxes(1, 2).reshape(weight.shape)
+            yield f"blk.{index}.{ours}.weight", weight
