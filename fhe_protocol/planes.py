@@ -41,8 +41,9 @@ def offset_to_planes(shifted: NDArray[np.uint32]) -> NDArray[np.int8]:
 def from_planes(planes: NDArray[np.int8]) -> NDArray[np.uint32]:
     """The inverse of `to_planes`: shape (3, *S) int8 to S uint32, reduced mod 2^24."""
     wide = planes.astype(np.int64)
-    total = wide[0] + (wide[1] << 8) + (wide[2] << 16)
-    return (total & MASK).astype(np.uint32)
+    total: NDArray[np.int64] = wide[0] + (wide[1] << 8) + (wide[2] << 16)
+    values: NDArray[np.uint32] = (total & MASK).astype(np.uint32)
+    return values
 
 
 def round_answer(values: NDArray[np.int64]) -> NDArray[np.uint16]:

@@ -69,7 +69,7 @@ def pack_answer(header: FrameHeader, parts: Sequence[NDArray[np.uint16]]) -> byt
 
 def _pack(magic: bytes, header: FrameHeader, parts: Sequence[NDArray[Any]]) -> bytes:
     head = HEADER.pack(magic, PROTOCOL_VERSION, 0, header.request_id, header.group, header.rows)
-    return b"".join((head, *(memoryview(np.ascontiguousarray(p)).cast("B") for p in parts)))
+    return b"".join((head, *(np.ascontiguousarray(p).data.cast("B") for p in parts)))
 
 
 def parse_query(data: Buffer, manifest: Manifest) -> tuple[FrameHeader, list[NDArray[np.int8]]]:

@@ -1,0 +1,195 @@
+"""The one kernel of the server: an int8 weight matrix times 24-bit integers mod 2^24, rounded to 16 bits.
+
+    answer = round16(Wq . v),   v = d0 + 256*d1 + 65536*d2  (mod 2^24),   d balanced digits (fhe_protocol.planes)
+
+Wq . v mod 2^24 = S0 + 256*S1 + 65536*S2 with S_i = Wq . d_i, three int8 products accumulated in int32. Wrap-around of int32
+is harmless: 2^24 divides 2^32. Hints and answers both come from here: a hint is the answer to the masks.
+
+Two CPU engines compute the same integers. `int8` is `torch._int_mm`, at the hardware's int8 speed where the processor has
+VNNI or AMX and a slow loop elsewhere; `float32` is an ordinary matrix product over slices of 1,024 inputs, exact because
+1024 * 127 * 128 < 2^24. Which is faster is measured once at start-up, and both must pass a self-test first: int8 kernels
+without VNNI may saturate.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fhe_protocol.planes import PLANES, round_answer
+from fhe_server.errors import KernelError
+
+_FLOAT_SLICE = 1024
+_CUDA_ROWS = 32
+_CUDA_MULTIPLE = 8
+
+Product = Callable[[torch.Tensor], torch.Tensor]
+"""(3*rows, n) int8 -> (3*rows, m) int32."""
+
+
+class LinearKernel:
+    """The int8 weights of one group part on one device, ready to answer.
+
+    Args:
+        weights: int8 (m, n), every entry in [-127, 127].
+        device: "cpu" or "cuda".
+        engine: "int8" or "float32" on the CPU; None picks the faster one of this machine.
+    """
+
+    def __init__(
+        self, weights: NDArray[np.int8], device: str = "cpu", engine: str | None = None
+    ) -> None:
+        if weights.dtype != np.int8 or weights.ndim != 2:
+            raise KernelError("weights must be an int8 matrix")
+        self.outputs, self.inputs = weights.shape
+        self._product = _make_product(torch.from_numpy(weights), device, engine)
+
+    def answer(self, planes: NDArray[np.int8]) -> NDArray[np.uint16]:
+        """The rounded products.
+
+        Args:
+            planes: int8 (3, rows, n).
+
+        Returns:
+            uint16 (rows, m).
+        """
+        count, rows, inputs = planes.shape
+        if count != PLANES or inputs != self.inputs:
+            raise KernelError(f"planes of shape {planes.shape} do not fit n = {self.inputs}")
+        sums = self._product(_as_tensor(planes.reshape(PLANES * rows, inputs)))
+        return _combine(sums.numpy().reshape(PLANES, rows, self.outputs))
+
+
+def reference_answer(weights: NDArray[np.int8], values: NDArray[np.uint32]) -> NDArray[np.uint16]:
+    """The clear twin of the kernel, in int64 without planes: (m, n) and (rows, n) to (rows, m)."""
+    exact = values.astype(np.int64) @ weights.astype(np.int64).T
+    return round_answer(exact & 0xFFFFFF)
+
+
+def _as_tensor(array: NDArray[np.int8]) -> torch.Tensor:
+    # Views of received bytes are read-only, and torch has no read-only tensors: copy those.
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+def _combine(sums: NDArray[np.int32]) -> NDArray[np.uint16]:
+    total = sums[2].view(np.uint32) << np.uint32(8)
+    total += sums[1].view(np.uint32)
+    total <<= np.uint32(8)
+    total += sums[0].view(np.uint32)
+    total += np.uint32(128)
+    total >>= np.uint32(8)
+    answer: NDArray[np.uint16] = total.astype(np.uint16)  # the low 16 of the 24 bits that are left
+    return answer
+
+
+def _make_product(weights: torch.Tensor, device: str, engine: str | None) -> Product:
+    if device == "cuda":
+        return _cuda_product(weights)
+    if device != "cpu":
+        raise KernelError(f"unknown device {device!r}; use cpu or cuda")
+    return _CPU_ENGINES[engine or default_engine()](weights)
+
+
+def _int8_product(weights: torch.Tensor) -> Product:
+    transposed = weights.t()
+
+    def product(planes: torch.Tensor) -> torch.Tensor:
+        sums: torch.Tensor = torch._int_mm(planes, transposed)
+        return sums
+
+    return product
+
+
+def _float32_product(weights: torch.Tensor) -> Product:
+    slices = [part.t().contiguous() for part in weights.float().split(_FLOAT_SLICE, dim=1)]
+
+    def product(planes: torch.Tensor) -> torch.Tensor:
+        pieces = planes.float().split(_FLOAT_SLICE, dim=1)
+        total = (pieces[0] @ slices[0]).to(torch.int32)
+        for piece, columns in zip(pieces[1:], slices[1:], strict=True):
+            total += (piece @ columns).to(torch.int32)
+        return total
+
+    return product
+
+
+def _cuda_product(weights: torch.Tensor) -> Product:
+    """`torch._int_mm` on CUDA wants more than 16 rows and multiples of 8: pad with zeros, cut after."""
+    outputs, inputs = weights.shape
+    pad_n, pad_m = -inputs % _CUDA_MULTIPLE, -outputs % _CUDA_MULTIPLE
+    on_device = torch.nn.functional.pad(weights, (0, pad_n, 0, pad_m)).cuda().t()
+
+    def product(planes: torch.Tensor) -> torch.Tensor:
+        rows = planes.shape[0]
+        target = max(_CUDA_ROWS, rows + -rows % _CUDA_MULTIPLE)
+        padded = torch.nn.functional.pad(planes.cuda(), (0, pad_n, 0, target - rows))
+        sums: torch.Tensor = torch._int_mm(padded, on_device)
+        return sums[:rows, :outputs].cpu()
+
+    return product
+
+
+_CPU_ENGINES: dict[str, Callable[[torch.Tensor], Product]] = {
+    "int8": _int8_product,
+    "float32": _float32_product,
+}
+_choice_lock = threading.Lock()
+
+
+def default_engine() -> str:
+    """The faster CPU engine of this machine among those that pass the self-test; measured once.
+
+    Raises:
+        KernelError: no engine computes exactly here.
+    """
+    with _choice_lock:
+        return _measure_engines()
+
+
+@cache
+def _measure_engines() -> str:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # one token is too little work to share, and other cores may be busy
+    try:
+        speeds = {name: _seconds(name) for name in _CPU_ENGINES if engine_is_exact(name)}
+    finally:
+        torch.set_num_threads(threads)
+    if not speeds:
+        raise KernelError("no CPU engine multiplies int8 matrices exactly on this machine")
+    return min(speeds, key=lambda name: speeds[name])
+
+
+def engine_is_exact(name: str) -> bool:
+    """Self-test against int64, with +-127 x -128 over long rows, where a saturating kernel shows."""
+    generator = np.random.default_rng(1)  # public test values
+    weights = generator.choice(np.array([-127, 127], dtype=np.int8), size=(48, 4096))
+    weights[0], weights[1] = 127, -127
+    planes = np.full((PLANES, 16, 4096), -128, dtype=np.int8)
+    planes[:, 8:] = generator.integers(-128, 128, size=(PLANES, 8, 4096), dtype=np.int8)
+    expected = planes.reshape(-1, 4096).astype(np.int64) @ weights.astype(np.int64).T
+    try:
+        product = _CPU_ENGINES[name](torch.from_numpy(weights))
+        found: NDArray[Any] = product(torch.from_numpy(planes.reshape(-1, 4096))).numpy()
+    except RuntimeError:
+        return False
+    return bool(np.array_equal(found, expected))
+
+
+def _seconds(name: str) -> float:
+    """Best of a few runs of one token at a typical shape."""
+    weights = torch.ones((2048, 576), dtype=torch.int8)
+    planes = torch.ones((PLANES, 576), dtype=torch.int8)
+    product = _CPU_ENGINES[name](weights)
+    best = float("inf")
+    for _ in range(12):
+        started = time.perf_counter()
+        product(planes)
+        best = min(best, time.perf_counter() - started)
+    return best

@@ -1,0 +1,293 @@
+"""The HTTP service: stateless answers to encrypted rounds, and the public files of a model.
+
+Nothing here knows a conversation. A round is parsed, multiplied and answered; the only things counted are bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+
+from anyio import to_thread
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from fhe_protocol import PROTOCOL_VERSION, SOFTWARE_NAME
+from fhe_protocol.errors import FrameError
+from fhe_protocol.planes import PLANES
+from fhe_protocol.wire import max_query_size, pack_answer, parse_query
+from fhe_server.artefact import Artefact
+from fhe_server.kernel import LinearKernel
+
+INLINE_PRODUCTS = 100_000_000
+"""Multiplications a round may take on the event loop; more goes to a thread. About a millisecond of int8 kernel, less
+than two thread switches cost on a loaded machine."""
+
+
+class ServedModel:
+    """One loaded model: its artefact and the kernels of its parts."""
+
+    def __init__(self, artefact: Artefact, device: str = "cpu") -> None:
+        self.artefact = artefact
+        self.manifest = artefact.manifest
+        self.manifest_bytes = artefact.manifest.to_bytes()
+        self.max_query_size = max_query_size(artefact.manifest)
+        self._kernels: list[LinearKernel] = artefact.kernels(device)
+
+    def work(self, frame: bytes) -> int:
+        """Multiplications that `frame` asks for, from its header alone.
+
+        Raises:
+            FrameError: the frame is malformed.
+        """
+        header, _ = parse_query(frame, self.manifest)
+        group = self.manifest.groups[header.group]
+        return PLANES * header.rows * group.inputs * group.outputs
+
+    def answer(self, frame: bytes) -> bytes:
+        """The answer frame to a query frame.
+
+        Raises:
+            FrameError: the frame is malformed.
+        """
+        header, planes = parse_query(frame, self.manifest)
+        first = self.manifest.groups[header.group].first_part
+        parts = [self._kernels[first + k].answer(plane) for k, plane in enumerate(planes)]
+        return pack_answer(header, parts)
+
+
+@dataclass
+class ServerCounters:
+    """Payload bytes since start, for tests and metrics. No content, no addresses."""
+
+    rounds: int = 0
+    query_bytes: int = 0
+    answer_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class ServiceState:
+    """What the routes need."""
+
+    models: Mapping[str, ServedModel]
+    token_hashes: frozenset[str] = frozenset()
+    counters: ServerCounters = field(default_factory=ServerCounters)
+
+
+def hash_token(token: str) -> str:
+    """How bearer tokens are kept: SHA-256, hexadecimal. Tokens are random, so no slow hash is needed."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def create_app(
+    models: Mapping[str, ServedModel], token_hashes: frozenset[str] = frozenset()
+) -> Starlette:
+    """The ASGI app.
+
+    Args:
+        models: served models by name.
+        token_hashes: `hash_token` of every accepted bearer token; empty means that none is asked for.
+    """
+    app = Starlette(
+        routes=[
+            Route("/v1/health", _health),
+            Route("/v1/info", _info),
+            Route("/v1/models/{name}/manifest", _manifest),
+            Route("/v1/models/{name}/files/{path}", _file),
+            Route("/v1/models/{name}/hints", _hints),
+            Route("/v1/models/{name}/rounds", _post_round, methods=["POST"]),
+            WebSocketRoute("/v1/models/{name}/rounds", _socket_rounds),
+        ],
+        exception_handlers={HTTPException: _http_error},
+    )
+    app.state.service = ServiceState(dict(models), token_hashes)
+    return app
+
+
+def software_version() -> str:
+    """Version of the installed package."""
+    try:
+        return version(SOFTWARE_NAME)
+    except PackageNotFoundError:
+        return "source"
+
+
+class ServiceError(HTTPException):
+    """An error with a machine-readable code."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(status, message)
+        self.code = code
+
+
+def _http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = getattr(error, "code", "http_error")
+    return JSONResponse({"error": {"code": code, "message": error.detail}}, error.status_code)
+
+
+def _state(connection: HTTPConnection) -> ServiceState:
+    state: ServiceState = connection.app.state.service
+    return state
+
+
+def _authorise(connection: HTTPConnection) -> ServiceState:
+    """The state, for a caller with a valid token.
+
+    Raises:
+        ServiceError: 401.
+    """
+    state = _state(connection)
+    if not state.token_hashes:
+        return state
+    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+    offered = hash_token(token.strip())
+    known = [hmac.compare_digest(offered, good) for good in state.token_hashes]
+    if scheme.lower() != "bearer" or not any(known):
+        raise ServiceError(401, "unauthorised", "this server needs a valid access token")
+    return state
+
+
+def _model(connection: HTTPConnection) -> ServedModel:
+    state = _authorise(connection)
+    name = connection.path_params["name"]
+    model = state.models.get(name)
+    if model is None:
+        served = ", ".join(sorted(state.models)) or "none"
+        raise ServiceError(404, "no_such_model", f"no such model here; served: {served}")
+    return model
+
+
+def _check_digest(model: ServedModel, digest: str | None) -> None:
+    if digest != model.manifest.digest:
+        raise ServiceError(409, "other_model", "the model changed on the server; connect again")
+
+
+async def _health(request: Request) -> Response:
+    return JSONResponse({"status": "ok", "models": len(_state(request).models)})
+
+
+async def _info(request: Request) -> Response:
+    state = _authorise(request)
+    return JSONResponse(
+        {
+            "software": SOFTWARE_NAME,
+            "protocol_version": PROTOCOL_VERSION,
+            "version": software_version(),
+            "schemes": ["hint"],
+            "models": [_describe(model) for model in state.models.values()],
+        }
+    )
+
+
+def _describe(model: ServedModel) -> dict[str, object]:
+    manifest = model.manifest
+    return {
+        "name": manifest.name,
+        "digest": manifest.digest,
+        "hint_bytes": manifest.hint_bytes,
+        "rounds_per_token": len(manifest.groups),
+        "query_bytes_per_token": manifest.query_bytes(),
+        "answer_bytes_per_token": manifest.answer_bytes(),
+    }
+
+
+async def _manifest(request: Request) -> Response:
+    model = _model(request)
+    etag = f'"{model.manifest.digest}"'
+    return Response(model.manifest_bytes, media_type="application/json", headers={"etag": etag})
+
+
+async def _file(request: Request) -> Response:
+    found = _model(request).artefact.file(request.path_params["path"])
+    if found is None:
+        raise ServiceError(404, "no_such_file", "the model has no such file")
+    path, entry = found
+    return FileResponse(path, headers={"etag": f'"{entry.sha256}"'})
+
+
+async def _hints(request: Request) -> Response:
+    """Hints with Range, If-Range and a strong ETag (Starlette's FileResponse answers the ranges)."""
+    model = _model(request)
+    headers = {
+        "etag": f'"{model.manifest.digest}"',
+        "cache-control": "public, max-age=31536000, immutable",
+    }
+    path = model.artefact.hints_path
+    return FileResponse(path, media_type="application/octet-stream", headers=headers)
+
+
+async def _post_round(request: Request) -> Response:
+    model = _model(request)
+    _check_digest(model, request.headers.get("x-tacita-model"))
+    frame = await _read_body(request, model.max_query_size)
+    try:
+        answer = await _answer(model, frame, _state(request).counters)
+    except FrameError as error:
+        raise ServiceError(400, "bad_frame", str(error)) from error
+    return Response(answer, media_type="application/octet-stream")
+
+
+async def _read_body(request: Request, limit: int) -> bytes:
+    """The body, refused as soon as it is known to be too large."""
+    try:
+        announced = int(request.headers.get("content-length", "0"))
+    except ValueError:
+        raise ServiceError(400, "bad_request", "content-length is not a number") from None
+    chunks: list[bytes] = []
+    total = announced
+    if announced <= limit:
+        total = 0
+        async for chunk in request.stream():
+            total += len(chunk)
+            if total > limit:
+                break
+            chunks.append(chunk)
+    if total > limit:
+        raise ServiceError(413, "too_large", f"a query has at most {limit} bytes here")
+    return b"".join(chunks)
+
+
+async def _answer(model: ServedModel, frame: bytes, counters: ServerCounters) -> bytes:
+    if model.work(frame) <= INLINE_PRODUCTS:
+        answer = model.answer(frame)
+    else:
+        answer = await to_thread.run_sync(model.answer, frame)
+    counters.rounds += 1
+    counters.query_bytes += len(frame)
+    counters.answer_bytes += len(answer)
+    return answer
+
+
+async def _socket_rounds(socket: WebSocket) -> None:
+    """Rounds over one connection: a query frame in, its answer out, in order, until either side leaves."""
+    await socket.accept()
+    try:
+        model = _model(socket)
+        _check_digest(model, socket.query_params.get("digest"))
+        while True:
+            frame = await socket.receive_bytes()
+            await socket.send_bytes(await _answer(model, frame, _state(socket).counters))
+    except WebSocketDisconnect:
+        return
+    except ServiceError as error:
+        await _refuse(socket, error.code, error.detail)
+    except (FrameError, KeyError) as error:  # KeyError: a text message where bytes are due
+        message = str(error) if isinstance(error, FrameError) else "binary messages only"
+        await _refuse(socket, "bad_frame", message)
+
+
+async def _refuse(socket: WebSocket, code: str, message: str) -> None:
+    close: Callable[..., Awaitable[None]] = socket.close
+    try:
+        await socket.send_json({"error": {"code": code, "message": message}})
+        await close(code=1008)
+    except (WebSocketDisconnect, RuntimeError):  # the other side has left already
+        return
