@@ -1,7 +1,8 @@
 """The life of the master key: made once, opened at each start, moved, rotated, recovered, erased.
 
-The rule behind every branch: **never a new key over data that cannot be opened**. A new key is made only when the
-profile has no marker, no sealed data, and the keyring itself said "not stored".
+The rule behind every branch: **never a new key over data that cannot be opened**. A new key is made only where there is
+no stored key on record and no sealed data, and either the keyring itself said "not stored" or the user, told that it
+cannot tell, chose a way without it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from fhe_client.home import Home
 from fhe_client.keys import files
+from fhe_client.keys import marker as markers
 from fhe_client.keys.adoption import adopt, adopt_key_file, adopt_keyring, refuse_data_of_other_keys
 from fhe_client.keys.backends import KeyringAccess
 from fhe_client.keys.errors import (
@@ -28,15 +30,7 @@ from fhe_client.keys.errors import (
     MarkerDamagedError,
     ProfileBusyError,
 )
-from fhe_client.keys.marker import (
-    KEYRING,
-    MODES,
-    PASSPHRASE,
-    SESSION,
-    Marker,
-    load_marker,
-    save_marker,
-)
+from fhe_client.keys.marker import KEYRING, MODES, PASSPHRASE, SESSION, Marker
 from fhe_client.keys.master_key import MasterKey, key_id_of, wipe
 from fhe_client.keys.passphrase import (
     DEFAULT_ARGON2,
@@ -52,9 +46,7 @@ from fhe_client.keys.rotation import data_under_keys, primary_backend, rotate, s
 from fhe_client.keys.sealed import sealed_paths, write_sealed
 from fhe_client.keys.slots import FileSlot, Place, keyring_place, passphrase_place
 
-AUTO = "auto"
-MARKER_FILE = "keys.json"
-LOCK_FILE = "keys.lock"
+AUTO, MARKER_FILE, LOCK_FILE = "auto", "keys.json", "keys.lock"
 _LOCK_TIMEOUT_S = 90.0  # longer than one keyring call, which may wait for the user to unlock it
 
 
@@ -70,7 +62,7 @@ class KeysStatus:
 
 @dataclass(frozen=True)
 class Erased:
-    """What `KeyStore.erase` deleted."""
+    """How many keys and sealed files `KeyStore.erase` deleted."""
 
     keys: int
     files: int
@@ -238,10 +230,10 @@ class KeyStore:
             lock.release()
 
     def _marker(self) -> Marker | None:
-        return load_marker(self.home.config / MARKER_FILE)
+        return markers.load_marker(self.home.config / MARKER_FILE)
 
     def _save(self, marker: Marker) -> None:
-        save_marker(self.home.config / MARKER_FILE, marker)
+        markers.save_marker(self.home.config / MARKER_FILE, marker)
 
     def _place(self, marker: Marker, passphrase: str | None) -> Place:
         if marker.mode == PASSPHRASE:
