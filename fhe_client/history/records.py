@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 
-class Role(str, Enum):
+class Role(StrEnum):
     """Who wrote a message."""
 
     USER = "user"
     ASSISTANT = "assistant"
 
 
-class MessageState(str, Enum):
+class MessageState(StrEnum):
     """How a message ended. ``STREAMING`` is only ever seen while its reply is being made."""
 
     COMPLETE = "complete"

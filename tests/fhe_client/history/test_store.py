@@ -109,7 +109,7 @@ def test_delete_can_be_undone_until_the_history_is_opened_again(database: Path) 
 
 
 def test_search_finds_words_prefixes_accents_and_titles(memory: History) -> None:
-    chat, question, answer = _fill(memory)
+    chat, _, answer = _fill(memory)
     memory.add_message(chat, Role.USER, "Un café, s'il vous plaît", parent=answer)
     memory.rename(chat, "Geography")
     assert memory.search("Fran")[0].message == answer
@@ -182,7 +182,8 @@ def test_kill_in_mid_reply_loses_nothing_that_was_saved(database: Path) -> None:
         stdout=subprocess.PIPE,
         text=True,
     )
-    assert writer.stdin is not None and writer.stdout is not None
+    assert writer.stdin is not None
+    assert writer.stdout is not None
     with writer.stdin, writer.stdout:
         assert writer.stdout.readline() == "written\n"
         writer.send_signal(signal.SIGKILL)
