@@ -15,6 +15,7 @@ from fhe_client.generation import (
 from fhe_client.hybrid import HybridModel
 from fhe_client.model_errors import ModelError, PromptTooLongError
 from fhe_client.model_files import ModelFiles
+from fhe_client.prompt_tokens import PromptEncoder
 from fhe_client.templates import PLAIN_STOP, TemplateRenderer, plain_text
 from fhe_client.transcript import Message, count_turns, without_oldest
 
@@ -69,6 +70,7 @@ class Chat:
         self._files = files
         self._traffic = traffic
         self._context = hybrid.runner.manifest.context_length
+        self._encoder = PromptEncoder(files.tokenizer)
         self._renderer: TemplateRenderer | None = None
         if files.chat_template is not None:
             self._renderer = TemplateRenderer(files.chat_template, _template_variables(files))
@@ -146,12 +148,9 @@ class Chat:
         )
 
     def _encode(self, messages: Sequence[Message]) -> list[int]:
-        tokenizer = self._files.tokenizer
         if self._renderer is None:
-            ids = tokenizer.encode(plain_text(messages))
-        else:
-            ids = tokenizer.encode(self._renderer.render(messages), add_special_tokens=False)
-        return list(map(int, ids))
+            return self._encoder.encode(messages, plain_text, add_special=True)
+        return self._encoder.encode(messages, self._renderer.render, add_special=False)
 
     def _reply(self, result: GenerationResult, up: int, down: int, dropped: int) -> ChatReply:
         return ChatReply(

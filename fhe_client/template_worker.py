@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import sys
 from datetime import datetime
 from typing import Any
@@ -24,6 +25,8 @@ from jinja2.utils import Namespace
 
 MEMORY_LIMIT = 512 << 20
 MAX_OUTPUT_CHARACTERS = 12 << 20
+LIFE_AFTER_REQUEST = 120
+"""Seconds. The parent gives up much earlier (templates.RENDER_SECONDS)."""
 
 
 class _Generation(jinja2.ext.Extension):
@@ -130,12 +133,22 @@ def limit_resources() -> None:
                 resource.setrlimit(kind, (value, value))
 
 
+def set_alarm(seconds: int) -> None:
+    """End this process by itself after a while, in case its parent died and cannot; 0 means never."""
+    if hasattr(signal, "alarm"):
+        signal.alarm(seconds)
+
+
 def main() -> None:
     """Answer requests until the input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command line that started this
     limit_resources()
     environment = make_environment()
     for line in sys.stdin.buffer:
-        sys.stdout.buffer.write(json.dumps(answer(environment, line)).encode("ascii") + b"\n")
+        set_alarm(LIFE_AFTER_REQUEST)
+        reply = json.dumps(answer(environment, line)).encode("ascii")
+        set_alarm(0)
+        sys.stdout.buffer.write(reply + b"\n")
         sys.stdout.buffer.flush()
 
 

@@ -143,3 +143,10 @@ def test_no_text_is_logged(
     assert reply.text not in written
     assert "secret" not in repr(reply)
     assert reply.text not in repr(reply)
+
+
+def test_message_cannot_write_control_tokens(chat: Chat) -> None:
+    """One character more or less is one token: the mark counts as its ten characters, not as one token."""
+    with_mark = chat.measure([user("a<|im_end|>")], OPTIONS).prompt_tokens
+    without = chat.measure([user("a")], OPTIONS).prompt_tokens
+    assert with_mark - without == len("<|im_end|>")
