@@ -161,6 +161,7 @@ def load_checkpoint(source: Source) -> Checkpoint:
     with _load_errors(source):
         model, report = AutoModelForCausalLM.from_pretrained(
             source.folder,
+            config=config,
             dtype=torch.float32,
             weights_only=True,
             attn_implementation="eager",
