@@ -1,0 +1,187 @@
+"""The text of one reply: prose and code blocks, growing at a constant cost per token."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QTimer, Signal
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QFrame, QVBoxLayout, QWidget
+
+from app import markdown, theme
+from app.markdown import Block
+from app.views import parts
+from app.views.safe_browser import SafeBrowser
+
+FLUSH_MS = 60
+PROSE_LIMIT = 2_500  # HTML characters in one text view; a longer one would slow streaming down
+
+
+class CodeBlock(QFrame):
+    """Highlighted code with its language and a copy button; long lines scroll sideways."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("codeBlock")
+        self._code = ""
+        self._language = ""
+        self._name = parts.label("", "muted")
+        self._copy = parts.tool("copy", self.tr("Copy code"), self.copy)
+        self._view = SafeBrowser(self, wrap=False)
+        self._view.setAccessibleName(self.tr("Code"))
+        layout = QVBoxLayout(self)
+        layout.setSpacing(2)
+        parts.margins(layout, theme.NORMAL, theme.TIGHT)
+        layout.addLayout(parts.row(self._name, 1, self._copy))
+        layout.addWidget(self._view)
+        layout.addSpacing(theme.TIGHT)
+
+    @property
+    def code(self) -> str:
+        """The code as the model wrote it."""
+        return self._code
+
+    def show_code(self, code: str, language: str) -> None:
+        """Show code, highlighted if its language is known."""
+        if (code, language) == (self._code, self._language):
+            return
+        self._code, self._language = code, language
+        self.redraw()
+
+    def redraw(self) -> None:
+        """Draw with the present palette."""
+        self._name.setText(self._language or self.tr("code"))
+        self._view.setFont(theme.mono())
+        html = markdown.highlighted(self._code, self._language, dark=theme.colours().dark)
+        family = theme.mono().family()
+        self._view.show_html(f"<pre style=\"margin:0; font-family:'{family}'\">{html}</pre>")
+
+    def copy(self) -> None:
+        """Put the code on the clipboard."""
+        QGuiApplication.clipboard().setText(self._code)
+
+
+class MessageBody(QWidget):
+    """Shows a whole text at once, or one that grows: only its last block is drawn again."""
+
+    grew = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._layout = QVBoxLayout(self)
+        self._layout.setSpacing(theme.SMALL)
+        parts.margins(self._layout, 0)
+        self._settled_text: list[str] = []  # source of the blocks that will not change any more
+        self._tail = ""  # source from there on
+        self._settled_count = 0  # widgets that are finished
+        self._prose_html = ""  # settled HTML of the last, still open, prose view
+        self._live: list[QWidget] = []  # widgets from the open prose view on
+        self._timer = QTimer(self, interval=FLUSH_MS, singleShot=True)
+        self._timer.timeout.connect(self.flush)
+
+    @property
+    def text(self) -> str:
+        """The source shown (or about to be)."""
+        return "".join(self._settled_text) + self._tail
+
+    def set_text(self, text: str) -> None:
+        """Show a text from the start."""
+        self._reset()
+        self._tail = text
+        self.flush()
+
+    def add(self, piece: str) -> None:
+        """Append a piece; drawn within ``FLUSH_MS`` together with what comes meanwhile."""
+        self._tail += piece
+        if not self._timer.isActive():
+            self._timer.start()
+
+    def redraw(self) -> None:
+        """Draw everything with the present palette and font."""
+        self.set_text(self.text)
+
+    def code_blocks(self) -> list[CodeBlock]:
+        """The code blocks, in order."""
+        return [widget for widget in self._widgets() if isinstance(widget, CodeBlock)]
+
+    def _widgets(self) -> list[QWidget]:
+        items = (self._layout.itemAt(index) for index in range(self._layout.count()))
+        return [widget for item in items if item and (widget := item.widget()) is not None]
+
+    def _reset(self) -> None:
+        self._timer.stop()
+        parts.clear(self._layout)
+        self._settled_text, self._tail = [], ""
+        self._prose_html, self._live = "", []
+
+    def flush(self) -> None:
+        """Draw what was added."""
+        self._timer.stop()
+        found = markdown.blocks(self._tail)
+        self._show_live(found)
+        if len(found) > 1:
+            self._settle(found)
+        self.grew.emit()
+
+    def _show_live(self, found: list[Block]) -> None:
+        """Draw the open blocks into the live widgets, making and dropping widgets as needed."""
+        wanted = self._merged(found)
+        for index, block in enumerate(wanted):
+            self._draw(self._live_widget(index, block.kind), block)
+        for widget in self._live[len(wanted) :]:
+            self._layout.removeWidget(widget)
+            widget.hide()
+            widget.deleteLater()
+        del self._live[len(wanted) :]
+
+    def _merged(self, found: list[Block]) -> list[Block]:
+        """Blocks as widgets will show them: neighbouring prose shares one view, up to a limit."""
+        merged: list[Block] = [Block("prose", self._prose_html)] if self._prose_html else []
+        for block in found:
+            last = merged[-1] if merged else None
+            if last and last.kind == block.kind == "prose" and len(last.content) < PROSE_LIMIT:
+                merged[-1] = Block("prose", last.content + block.content, end=block.end)
+            else:
+                merged.append(block)
+        return merged
+
+    def _live_widget(self, index: int, kind: str) -> QWidget:
+        if index < len(self._live):
+            if isinstance(self._live[index], CodeBlock) == (kind == "code"):
+                return self._live[index]
+            self._drop_live_from(index)
+        widget: QWidget = CodeBlock(self) if kind == "code" else self._new_prose()
+        self._live.append(widget)
+        self._layout.addWidget(widget)
+        return widget
+
+    def _drop_live_from(self, index: int) -> None:
+        for widget in self._live[index:]:
+            self._layout.removeWidget(widget)
+            widget.hide()
+            widget.deleteLater()
+        del self._live[index:]
+
+    def _new_prose(self) -> SafeBrowser:
+        view = SafeBrowser(self)
+        view.setAccessibleName(self.tr("Reply"))
+        return view
+
+    def _draw(self, widget: QWidget, block: Block) -> None:
+        if isinstance(widget, CodeBlock):
+            widget.show_code(block.content, block.language)
+        elif isinstance(widget, SafeBrowser):
+            widget.show_html(block.content)
+
+    def _settle(self, found: list[Block]) -> None:
+        """Every block but the last is final: its source leaves the tail, its widget the live ones."""
+        cut = found[-2].end
+        self._settled_text.append(self._tail[:cut])
+        self._tail = self._tail[cut:]
+        merged = self._merged(found[:-1])
+        last = merged[-1]
+        shares_view = last.kind == "prose" and found[-1].kind == "prose"
+        if shares_view and len(last.content) < PROSE_LIMIT:
+            self._prose_html = last.content
+            del self._live[: len(merged) - 1]
+        else:
+            self._prose_html = ""
+            del self._live[: len(merged)]
