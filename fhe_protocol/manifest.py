@@ -245,7 +245,9 @@ def _groups(items: Any, parameters: HintParameters) -> Iterator[Group]:
     for index, item in enumerate(items):
         group = _group(index, first_part, item, parameters)
         if group.name in names or modules & {m.module for m in group.members}:
-            raise ManifestError("group and module names must be unique: two groups may not share a mask")
+            raise ManifestError(
+                "group and module names must be unique: two groups may not share a mask"
+            )
         names.add(group.name)
         modules.update(m.module for m in group.members)
         first_part += len(group.parts)
@@ -256,7 +258,9 @@ def _group(index: int, first_part: int, item: Any, parameters: HintParameters) -
     outputs = _integer(item["outputs"], 1, MAX_DIMENSION, "outputs")
     inputs = _integer(item["inputs"], 1, MAX_DIMENSION, "inputs")
     members = tuple(_member(m) for m in item["members"])
-    if sum(m.outputs for m in members) != outputs or len({m.module for m in members}) != len(members):
+    if sum(m.outputs for m in members) != outputs or len({m.module for m in members}) != len(
+        members
+    ):
         raise ManifestError("members do not add up to the group's outputs")
     if item["kind"] not in KINDS:
         raise ManifestError("unknown kind of group")
@@ -278,7 +282,9 @@ def _parts(items: Any, inputs: int, parameters: HintParameters) -> Iterator[Grou
         start = _integer(item["start"], 0, inputs, "part start")
         stop = _integer(item["stop"], 1, inputs, "part stop")
         if start != position or stop <= start or stop - start > parameters.max_inputs:
-            raise ManifestError("parts must cover the inputs in order, each within the security bound")
+            raise ManifestError(
+                "parts must cover the inputs in order, each within the security bound"
+            )
         position = stop
         yield _part(item, start, stop)
     if position != inputs:
@@ -293,7 +299,9 @@ def _part(item: Any, start: int, stop: int) -> GroupPart:
     # A row with one entry of +-peak has norm `peak`; n entries of at most `peak` have norm peak*sqrt(n).
     if not peak <= w_norm * (1 + 1e-9) or not w_norm <= peak * math.sqrt(stop - start) * (1 + 1e-9):
         raise ManifestError("w_norm is impossible for int8 weights of this shape")
-    return GroupPart(start, stop, float(w_norm), peak, _match(_DIGEST, item["weights_sha256"], "digest"))
+    return GroupPart(
+        start, stop, float(w_norm), peak, _match(_DIGEST, item["weights_sha256"], "digest")
+    )
 
 
 def _files(items: Any) -> Iterator[FileEntry]:

@@ -85,12 +85,16 @@ def expand_mask(
     raw = _stream(parameters, name, start, stop - start).reshape(-1, _BYTES)
     wide = np.zeros((raw.shape[0], 4), dtype=np.uint8)
     wide[:, :_BYTES] = raw
-    return wide.view("<u4").reshape(stop - start, parameters.ring_degree).astype(np.uint32, copy=False)
+    return (
+        wide.view("<u4").reshape(stop - start, parameters.ring_degree).astype(np.uint32, copy=False)
+    )
 
 
 def _stream(parameters: HintParameters, name: MaskName, start: int, rows: int) -> NDArray[np.uint8]:
     seed = mask_seed(parameters, name)
-    row_bytes = parameters.ring_degree * _BYTES  # a multiple of the 16-byte AES block for every N >= 512
+    row_bytes = (
+        parameters.ring_degree * _BYTES
+    )  # a multiple of the 16-byte AES block for every N >= 512
     counter = int.from_bytes(seed[32:], "big") + start * row_bytes // 16
     block = (counter % (1 << 128)).to_bytes(16, "big")
     encryptor = Cipher(algorithms.AES(seed[:32]), modes.CTR(block)).encryptor()

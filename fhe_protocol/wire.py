@@ -120,7 +120,9 @@ def _parse_header(data: Buffer, magic: bytes) -> FrameHeader:
     if found != magic:
         raise FrameError("not a Tacita frame of the expected kind")
     if version != PROTOCOL_VERSION or reserved != 0:
-        raise FrameError(f"frame is of protocol version {version}, this program speaks {PROTOCOL_VERSION}")
+        raise FrameError(
+            f"frame is of protocol version {version}, this program speaks {PROTOCOL_VERSION}"
+        )
     if not 1 <= rows <= MAX_ROWS:
         raise FrameError(f"a frame has 1 to {MAX_ROWS} rows")
     return FrameHeader(request_id, group, rows)

@@ -65,7 +65,9 @@ def _read_manifest(path: Path) -> Manifest:
     except OSError as error:
         raise ArtefactError(f"no readable model in {path.parent.name!r}") from error
     except ManifestError as error:
-        raise ArtefactError(f"the manifest of {path.parent.name!r} is not usable: {error}") from error
+        raise ArtefactError(
+            f"the manifest of {path.parent.name!r} is not usable: {error}"
+        ) from error
 
 
 def find_artefacts(models: Path) -> list[str]:

@@ -1,0 +1,76 @@
+"""The online half of the `hint` scheme, on plain arrays: scale, mask, unmask.
+
+    X      = round(gamma * x)
+    query  = X + query_pad                                   mod 2^24
+    answer = round16(Wq . query)                             at the server
+    Wq.x  ~= centred(answer - hint_product mod 2^16) * 2^8 / gamma
+
+gamma is chosen per row and never leaves the client. No wrap-around: |W_i . x| is at most w*||x||_2 (Cauchy-Schwarz) and at
+most peak*||x||_1 (Hoelder), so gamma = (2^23 - guard(w)) / min(w*||x||_2, peak*||x||_1) keeps the signal below q/2 - guard.
+The second bound is the tight one for one-hot vectors (docs/decisions/0004-two-bounds-for-gamma.md).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fhe_protocol.manifest import GroupPart
+from fhe_protocol.parameters import HintParameters
+from fhe_protocol.planes import offset_to_planes
+
+
+def choose_gamma(
+    parameters: HintParameters, part: GroupPart, x: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The scale of every row.
+
+    Args:
+        x: float64 (rows, n), finite.
+
+    Returns:
+        float64 (rows, 1), finite and positive; 1 where the row is zero.
+    """
+    euclid = part.w_norm * np.sqrt(np.einsum("rn,rn->r", x, x))
+    bound = np.minimum(euclid, part.peak * np.abs(x).sum(axis=1))
+    return _gamma(parameters, part, bound)[:, None]
+
+
+def gamma_of_one_hot(
+    parameters: HintParameters, part: GroupPart, height: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The scale for vectors with a single entry `height`, float64 (rows,): |W_i . x| <= peak * |height|."""
+    return _gamma(parameters, part, part.peak * np.abs(height))
+
+
+def _gamma(
+    parameters: HintParameters, part: GroupPart, bound: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    room = parameters.modulus / 2 - parameters.guard(part.w_norm)
+    safe = np.where(bound > 1e-250, bound, 1.0)  # a zero row, or one that underflowed to it
+    return np.where(bound > 1e-250, room / safe, 1.0)
+
+
+def scale(x: NDArray[np.float64], gamma: NDArray[np.float64]) -> NDArray[np.uint32]:
+    """X = round(gamma * x) as residues mod 2^32: uint32 of the shape of x."""
+    rounded = np.rint(x * gamma).astype(np.int32)
+    return rounded.view(np.uint32)
+
+
+def mask_query(scaled: NDArray[np.uint32], query_pad: NDArray[np.uint32]) -> NDArray[np.int8]:
+    """The digit planes of X + query_pad: int8 (3, rows, n). The pad already carries the planes' offset."""
+    return offset_to_planes(scaled + query_pad)
+
+
+def open_answer(
+    parameters: HintParameters,
+    answer: NDArray[np.uint16],
+    hint_product: NDArray[np.uint16],
+    gamma: NDArray[np.float64],
+) -> NDArray[np.float32]:
+    """Decrypt: uint16 (rows, m) twice and gamma (rows, 1) to float32 (rows, m)."""
+    centred = (answer - hint_product).view(np.int16)
+    opened: NDArray[np.float32] = centred.astype(np.float32) * (parameters.step / gamma).astype(
+        np.float32
+    )
+    return opened

@@ -1,0 +1,73 @@
+"""Secret randomness: keyed streams, and the two distributions drawn from them.
+
+Everything here takes its bytes from a stream that the caller names; there is no global generator, and neither numpy's nor
+torch's is ever asked. A stream is AES-256-CTR under a key derived by SHAKE-256 from an epoch key and an injective encoding
+of what the stream is for, so two purposes never share a byte, and asking again for the same purpose gives the same bytes
+(which is why preparing a window twice can never draw a second error for one slot).
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from numpy.typing import NDArray
+
+from fhe_protocol.masks import encode_fields
+
+_DOMAIN = b"tacita/secret-stream"
+_TERNARY_LIMIT = 255
+"""Largest multiple of three in a byte: larger values are rejected, or residues would not be uniform."""
+
+
+class SecretStream:
+    """A deterministic stream of secret bytes.
+
+    Args:
+        key: at least 32 secret bytes.
+        purpose: byte strings that separate this stream from every other under the key.
+    """
+
+    def __init__(self, key: bytes | bytearray, *purpose: bytes) -> None:
+        if len(key) < 32:
+            raise ValueError("a secret stream needs a key of at least 32 bytes")
+        encoded = encode_fields(_DOMAIN, bytes(key), *purpose)
+        material = hashlib.shake_256(encoded).digest(48)
+        cipher = Cipher(algorithms.AES(material[:32]), modes.CTR(material[32:]))
+        self._encryptor = cipher.encryptor()
+
+    def read(self, count: int) -> NDArray[np.uint8]:
+        """The next `count` bytes."""
+        return np.frombuffer(self._encryptor.update(bytes(count)), dtype=np.uint8)
+
+    def __reduce__(self) -> str:
+        raise TypeError("a secret stream cannot be copied or stored")
+
+
+def sample_ternary(rng_secret: SecretStream, count: int) -> NDArray[np.int8]:
+    """`count` values uniform in {-1, 0, 1}: bytes below 255 taken mod 3, the rest rejected."""
+    pieces: list[NDArray[np.int8]] = []
+    missing = count
+    while missing > 0:
+        raw = rng_secret.read(missing + 16)
+        kept = raw[raw < _TERNARY_LIMIT][:missing]
+        pieces.append((kept % 3).astype(np.int8) - np.int8(1))
+        missing -= kept.size
+    return np.concatenate(pieces) if pieces else np.empty(0, dtype=np.int8)
+
+
+def sample_centred_binomial(rng_secret: SecretStream, count: int, eta: int) -> NDArray[np.int8]:
+    """`count` values of popcount(eta bits) - popcount(other eta bits): mean 0, variance eta/2.
+
+    Args:
+        eta: 1 to 8; one draw takes 2*eta of 16 bits.
+    """
+    if not 1 <= eta <= 8:
+        raise ValueError("eta must lie in 1..8")
+    words = rng_secret.read(2 * count).view("<u2")
+    low = np.uint16((1 << eta) - 1)
+    plus = np.bitwise_count(words & low).astype(np.int8)
+    minus = np.bitwise_count((words >> np.uint16(eta)) & low).astype(np.int8)
+    drawn: NDArray[np.int8] = plus - minus
+    return drawn

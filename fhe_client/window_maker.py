@@ -1,0 +1,119 @@
+"""Makes windows ahead of need: the first in the foreground, later ones in one background thread."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from fhe_client.crypto_errors import CryptoError, SessionClosedError
+from fhe_client.keys import MasterKey
+from fhe_client.pads import HintSource, prepare_window
+from fhe_client.secrets import EpochSecrets
+from fhe_client.window import Window
+from fhe_protocol.manifest import Manifest
+
+Progress = Callable[[int, int], None]
+
+
+class WindowMaker:
+    """Windows of consecutive slots, epoch after epoch, at most one ahead.
+
+    An epoch's secrets are erased as soon as its last window is prepared: pads are all that is needed after.
+
+    Args:
+        window_slots: slots of a window, a divisor of N.
+
+    Raises:
+        ValueError: `window_slots` does not divide N.
+    """
+
+    def __init__(
+        self, manifest: Manifest, hints: HintSource, master_key: MasterKey, window_slots: int
+    ) -> None:
+        self._degree = manifest.parameters.ring_degree
+        if window_slots < 1 or self._degree % window_slots:
+            raise ValueError(f"window_slots must divide {self._degree}")
+        self._manifest = manifest
+        self._hints = hints
+        self._master_key = master_key
+        self._count = window_slots
+        self._secrets: EpochSecrets | None = None
+        self._first = 0
+        self._ready: Window | None = None
+        self._failure: BaseException | None = None
+        self._thread: threading.Thread | None = None
+        self._closing = threading.Event()
+        self.epochs_begun = 0
+
+    def begin(self, on_progress: Progress | None = None) -> None:
+        """Make the first window in this thread."""
+        self._ready = self._make(on_progress)
+
+    def take(self) -> Window:
+        """The next window, waiting for it where it is not ready; starts on the one after it.
+
+        Raises:
+            SessionClosedError: the maker was closed.
+            CryptoError: preparing it failed.
+        """
+        self._wait()
+        window, self._ready = self._ready, None
+        if window is None:
+            window = self._make(None)
+        self._start()
+        return window
+
+    def close(self) -> None:
+        """Stop, and erase what was made and not taken."""
+        self._closing.set()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(timeout=30)
+        if self._ready is not None:
+            self._ready.wipe()
+        if self._secrets is not None:
+            self._secrets.wipe()
+
+    def _wait(self) -> None:
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        failure, self._failure = self._failure, None
+        if isinstance(failure, CryptoError):
+            raise failure
+        # Anything else (a hint file that could not be read, say) is tried again in the foreground, where it is shown.
+
+    def _start(self) -> None:
+        self._thread = threading.Thread(target=self._work, name="window-maker", daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        try:
+            self._ready = self._make(None)
+        except BaseException as error:
+            self._failure = error
+
+    def _make(self, on_progress: Progress | None) -> Window:
+        def on_part(done: int, total: int) -> None:
+            if self._closing.is_set():
+                raise SessionClosedError("This session has ended.", "Start a new one.")
+            if on_progress is not None:
+                on_progress(done, total)
+
+        if self._closing.is_set():
+            raise SessionClosedError("This session has ended.", "Start a new one.")
+        secrets = self._epoch()
+        first = self._first
+        self._first += (
+            self._count
+        )  # moves first: whatever happens below, these slots are not prepared again
+        window = prepare_window(self._manifest, secrets, self._hints, first, self._count, on_part)
+        if self._first >= self._degree:
+            secrets.wipe()
+        return window
+
+    def _epoch(self) -> EpochSecrets:
+        if self._secrets is None or self._first >= self._degree:
+            self._secrets = EpochSecrets(self._master_key, self._manifest.parameters)
+            self._first = 0
+            self.epochs_begun += 1
+        return self._secrets
