@@ -1,9 +1,9 @@
 """The hint audit: before a digest is used for the first time, encryptions of zero must come back as noise.
 
-A throw-away secret per part, random slots, plaintext zero. An honest server's answers decrypt to within 8 sigma in every
-row. A hint that is off by one monomial c*X^k with c beyond the noise shows in a slot unless the ternary secret is zero at the
-matching place, so it passes one slot with probability 1/3 and sixteen slots with 3^-16 = 2^-25
-(docs/decisions/0005-sixteen-slots-of-audit.md). The queries cannot be told from real ones.
+A throw-away secret per part, random slots, plaintext zero. An honest server's answers decrypt to within 8 sigma
+in every row. A hint that is off by one monomial c*X^k with c beyond the noise shows in a slot unless the
+ternary secret is zero at the matching place, so it passes one slot with probability 1/3 and sixteen slots with
+3^-16 = 2^-25 (docs/decisions/0005-sixteen-slots-of-audit.md). The queries cannot be told from real ones.
 """
 
 from __future__ import annotations

@@ -5,9 +5,10 @@
     answer = round16(Wq . query)                             at the server
     Wq.x  ~= centred(answer - hint_product mod 2^16) * 2^8 / gamma
 
-gamma is chosen per row and never leaves the client. No wrap-around: |W_i . x| is at most w*||x||_2 (Cauchy-Schwarz) and at
-most peak*||x||_1 (Hoelder), so gamma = (2^23 - guard(w)) / min(w*||x||_2, peak*||x||_1) keeps the signal below q/2 - guard.
-The second bound is the tight one for one-hot vectors (docs/decisions/0004-two-bounds-for-gamma.md).
+gamma is chosen per row and never leaves the client. No wrap-around: |W_i . x| is at most w*||x||_2
+(Cauchy-Schwarz) and at most peak*||x||_1 (Hoelder), so gamma = (2^23 - guard(w)) / min(w*||x||_2, peak*||x||_1)
+keeps the signal below q/2 - guard. The second bound is the tight one for one-hot vectors
+(docs/decisions/0004-two-bounds-for-gamma.md).
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Secret randomness: keyed streams, and the two distributions drawn from them.
 
-Everything here takes its bytes from a stream that the caller names; there is no global generator, and neither numpy's nor
-torch's is ever asked. A stream is AES-256-CTR under a key derived by SHAKE-256 from an epoch key and an injective encoding
-of what the stream is for, so two purposes never share a byte, and asking again for the same purpose gives the same bytes
-(which is why preparing a window twice can never draw a second error for one slot).
+Everything here takes its bytes from a stream that the caller names; there is no global generator, and neither
+numpy's nor torch's is ever asked. A stream is AES-256-CTR under a key derived by SHAKE-256 from an epoch key
+and an injective encoding of what the stream is for, so two purposes never share a byte, and asking again for
+the same purpose gives the same bytes (which is why preparing a window twice can never draw a second error for
+one slot).
 """
 
 from __future__ import annotations

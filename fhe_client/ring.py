@@ -1,12 +1,13 @@
 """Products in Z[X]/(X^N + 1) with a ternary polynomial, by a folded complex FFT of length N/2.
 
-With zeta = exp(i*pi/N), z_j = (a_j + i*a_{j+N/2}) * zeta^j for j < N/2 turns a negacyclic product of length N into a cyclic
-one of length N/2 (Bernstein, "Multidigit multiplication for mathematicians", right-angle convolution). Coefficients and
-transforms are two types, so one cannot be passed for the other.
+With zeta = exp(i*pi/N), z_j = (a_j + i*a_{j+N/2}) * zeta^j for j < N/2 turns a negacyclic product of length N
+into a cyclic one of length N/2 (Bernstein, "Multidigit multiplication for mathematicians", right-angle
+convolution). Coefficients and transforms are two types, so one cannot be passed for the other.
 
-Precision. For |a| <= 2^23 and ternary s the product is below N * 2^23 = 2^33; complex128 keeps 53 bits, the error is below
-1e-4 by bound and some 1e-6 in practice, so rounding is exact. For hints, |a| <= 2^15, complex64 is off by less than one unit
-of the hint's last place, a thousandth of the noise that the hint's own rounding makes.
+Precision. For |a| <= 2^23 and ternary s the product is below N * 2^23 = 2^33; complex128 keeps 53 bits, the
+error is below 1e-4 by bound and some 1e-6 in practice, so rounding is exact. For hints, |a| <= 2^15, complex64
+is off by less than one unit of the hint's last place, a thousandth of the noise that the hint's own rounding
+makes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Where secrets are born and die: one key an epoch, one ternary secret for every part of every group in it.
 
-An epoch key is HKDF(master key, 32 fresh bytes of the operating system). The fresh bytes never leave memory, so a restored
-backup of the whole disk cannot repeat a secret. A wiped key refuses to derive anything: zeros would be a public key. A
-process that forks loses its epochs in the child.
+An epoch key is HKDF(master key, 32 fresh bytes of the operating system). The fresh bytes never leave memory, so
+a restored backup of the whole disk cannot repeat a secret. A wiped key refuses to derive anything: zeros would
+be a public key. A process that forks loses its epochs in the child.
 """
 
 from __future__ import annotations

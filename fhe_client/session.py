@@ -1,7 +1,8 @@
 """One conversation's cryptography: epochs, windows, and the encrypted product of a group.
 
-Slots advance in lock-step over all groups: a pass of `rows` tokens takes the next `rows` slots everywhere, and what a group
-does not use of them is lost. The next window is prepared by one background thread while the user reads or types.
+Slots advance in lock-step over all groups: a pass of `rows` tokens takes the next `rows` slots everywhere, and
+what a group does not use of them is lost. The next window is prepared by one background thread while the user
+reads or types.
 """
 
 from __future__ import annotations

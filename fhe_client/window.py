@@ -5,8 +5,9 @@ The pads of a part are token-major, so that a pass reads contiguous memory:
     query_pad    uint32 (slots, n)   A*s + e + 0x808080, the offset that digit planes need (fhe_protocol.planes)
     hint_product uint16 (slots, m)   H*s mod 2^16
 
-`take_query_pad` moves the part's counter before it hands anything out and erases what it hands out. A slot at or before the
-counter is refused, whatever happened to the bytes: lost, cancelled, answered with rubbish. There is no way back.
+`take_query_pad` moves the part's counter before it hands anything out and erases what it hands out. A slot at
+or before the counter is refused, whatever happened to the bytes: lost, cancelled, answered with rubbish. There
+is no way back.
 """
 
 from __future__ import annotations

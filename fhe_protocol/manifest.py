@@ -1,8 +1,8 @@
 """The manifest of a served model: groups, shapes, sizes and digests, parsed strictly.
 
-Two digests come from its canonical JSON. `model_digest` covers everything but the hints and names the public masks (the
-hints depend on the masks, so they cannot be part of it). `digest` covers all of it: pinning that one value pins weights'
-hints, row scales, biases, norms and w for the life of an epoch.
+Two digests come from its canonical JSON. `model_digest` covers everything but the hints and names the public
+masks (the hints depend on the masks, so they cannot be part of it). `digest` covers all of it: pinning that one
+value pins weights' hints, row scales, biases, norms and w for the life of an epoch.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 R = Z_q[X]/(X^N + 1). Secrets are uniform ternary, errors centred binomial with parameter eta (standard deviation
 sqrt(eta/2)). Security: lattice-estimator, June 2026 snapshot, m = 2^27 samples: cheapest attack 2^136.8 (dual
-hybrid, MATZOV cost model); docs/security/parameters.md quotes the run. A change of N, q, secret or error needs a new run.
+hybrid, MATZOV cost model); docs/security/parameters.md quotes the run. A change of N, q, secret or error needs
+a new run.
 """
 
 from __future__ import annotations

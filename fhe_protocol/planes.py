@@ -1,9 +1,9 @@
 """Values mod 2^24 as three planes of balanced base-256 digits.
 
-v = d0 + 256*d1 + 65536*d2 (mod 2^24) with d in [-128, 127]. With b_i the bytes of v + 0x808080, d_i = b_i - 128, because
-0x808080 = 128 * (1 + 256 + 65536). The map is a bijection between Z_(2^24) and triples of bytes, so every byte string of
-the right length is a valid query, and a uniform value makes three uniform bytes. An int8 matrix times v is three int8
-matrix products, one a plane: that is why queries travel in planes.
+v = d0 + 256*d1 + 65536*d2 (mod 2^24) with d in [-128, 127]. With b_i the bytes of v + 0x808080, d_i = b_i -
+128, because 0x808080 = 128 * (1 + 256 + 65536). The map is a bijection between Z_(2^24) and triples of bytes,
+so every byte string of the right length is a valid query, and a uniform value makes three uniform bytes. An
+int8 matrix times v is three int8 matrix products, one a plane: that is why queries travel in planes.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
     Answer = header | for each part: uint16 little-endian (rows, m)
     header = magic 2 | version 1 | reserved 1 | request id 4 | group 2 | rows 2      (12 bytes, little-endian)
 
-Every size follows from the manifest and the header, so it is checked before anything is allocated. A query of the right
-length is always valid (see planes.py).
+Every size follows from the manifest and the header, so it is checked before anything is allocated. A query of
+the right length is always valid (see planes.py).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Hints: H = round16(Wq . A), the server's answer to the public masks. Once per model, public, the same for everyone."""
+"""Hints: H = round16(Wq . A), the server's answer to the public masks. Made once per model, and public."""
 
 from __future__ import annotations
 

@@ -2,13 +2,14 @@
 
     answer = round16(Wq . v),   v = d0 + 256*d1 + 65536*d2  (mod 2^24),   d balanced digits (fhe_protocol.planes)
 
-Wq . v mod 2^24 = S0 + 256*S1 + 65536*S2 with S_i = Wq . d_i, three int8 products accumulated in int32. Wrap-around of int32
-is harmless: 2^24 divides 2^32. Hints and answers both come from here: a hint is the answer to the masks.
+Wq . v mod 2^24 = S0 + 256*S1 + 65536*S2 with S_i = Wq . d_i, three int8 products accumulated in int32.
+Wrap-around of int32 is harmless: 2^24 divides 2^32. Hints and answers both come from here: a hint is the answer
+to the masks.
 
-Two CPU engines compute the same integers. `int8` is `torch._int_mm`, at the hardware's int8 speed where the processor has
-VNNI or AMX and a slow loop elsewhere; `float32` is an ordinary matrix product over slices of 1,024 inputs, exact because
-1024 * 127 * 128 < 2^24. Which is faster is measured once at start-up, and both must pass a self-test first: int8 kernels
-without VNNI may saturate.
+Two CPU engines compute the same integers. `int8` is `torch._int_mm`, at the hardware's int8 speed where the
+processor has VNNI or AMX and a slow loop elsewhere; `float32` is an ordinary matrix product over slices of
+1,024 inputs, exact because 1024 * 127 * 128 < 2^24. Which is faster is measured once at start-up, and both must
+pass a self-test first: int8 kernels without VNNI may saturate.
 """
 
 from __future__ import annotations

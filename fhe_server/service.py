@@ -27,8 +27,8 @@ from fhe_server.artefact import Artefact
 from fhe_server.kernel import LinearKernel
 
 INLINE_PRODUCTS = 100_000_000
-"""Multiplications a round may take on the event loop; more goes to a thread. About a millisecond of int8 kernel, less
-than two thread switches cost on a loaded machine."""
+"""Multiplications a round may take on the event loop; more goes to a thread. About a millisecond of int8
+kernel, less than two thread switches cost on a loaded machine."""
 
 
 class ServedModel:
