@@ -10,10 +10,13 @@ from pathlib import Path
 from fhe_protocol.version import __version__
 from fhe_server.errors import ArtefactError, ServerError
 from fhe_server.home import models_folder
-from fhe_server.progress import Progress, ProgressLine, silent
+from fhe_server.progress import Progress, ProgressLine, ProgressRecords, silent
 from fhe_server.quantise import DEFAULT_MAX_ERROR
 
 DEFAULT_PORT = 8471
+MIN_TOKEN = 16
+"""Characters. Tokens are kept under a fast hash, which only long random ones withstand."""
+
 _INTERRUPTED = 130
 
 
@@ -82,7 +85,13 @@ def _add_import_options(parser: argparse.ArgumentParser) -> None:
         f"parts (default: {DEFAULT_MAX_ERROR})",
     )
     parser.add_argument("--threads", type=_positive, help="CPU threads (default: torch's choice)")
-    parser.add_argument("--quiet", action="store_true", help="show no progress")
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument("--quiet", action="store_true", help="show no progress")
+    shown.add_argument(
+        "--progress-json",
+        action="store_true",
+        help="show progress as JSON lines on standard error, for programs",
+    )
 
 
 def _add_list(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -114,6 +123,12 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--device", choices=("cpu", "cuda"), default="cpu", help="where to multiply"
     )
     parser.add_argument("--threads", type=_positive, help="CPU threads (default: torch's choice)")
+    parser.add_argument(
+        "--token-file",
+        type=Path,
+        metavar="PATH",
+        help="ask every client for one of the access tokens in this file, one a line",
+    )
     parser.add_argument(
         "--port-file",
         type=Path,
@@ -191,6 +206,7 @@ def _serve(options: argparse.Namespace) -> int:
             host=options.host,
             port=options.port,
             device=options.device,
+            token_hashes=_token_hashes(options.token_file),
             port_file=options.port_file,
             exit_with_stdin=options.exit_with_stdin,
         )
@@ -203,7 +219,35 @@ def _models(options: argparse.Namespace) -> Path:
 
 
 def _progress(options: argparse.Namespace) -> Progress:
-    return silent if options.quiet else ProgressLine()
+    if options.quiet:
+        return silent
+    return ProgressRecords() if options.progress_json else ProgressLine()
+
+
+def _token_hashes(path: Path | None) -> frozenset[str]:
+    """Digests of the tokens in a file; empty lines and lines that begin with # do not count."""
+    if path is None:
+        return frozenset()
+    from fhe_server.service import hash_token
+
+    try:
+        lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise ServerError(
+            f"Cannot read the token file {path}: {reason}.", "Check --token-file."
+        ) from error
+    tokens = [line for line in lines if line and not line.startswith("#")]
+    if not tokens:  # serving everyone because a file is empty is not what was meant
+        raise ServerError(
+            f"The token file {path} holds no token.", "Write one token a line into it."
+        )
+    if short := [position for position, token in enumerate(tokens, 1) if len(token) < MIN_TOKEN]:
+        raise ServerError(
+            f"Token {short[0]} in {path} is shorter than {MIN_TOKEN} characters.",
+            "Make random ones, for example with: openssl rand -hex 32",
+        )
+    return frozenset(hash_token(token) for token in tokens)
 
 
 def _set_threads(count: int | None) -> None:

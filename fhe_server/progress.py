@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Callable
@@ -41,4 +42,24 @@ class ProgressLine:
     def _write(self, text: str, end: str) -> None:
         lead = "\r\x1b[K" if self._live else ""
         self._stream.write(f"{lead}{text}{end}")
+        self._stream.flush()
+
+
+class ProgressRecords:
+    """One JSON object a line, for a program that shows progress in its own way: {"stage", "done", "total"}."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = sys.stderr if stream is None else stream
+        self._last = 0.0
+        self._stage = ""
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Report that `done` of `total` of `stage` are through; not every step, but every beginning and end."""
+        now = time.monotonic()
+        ended = bool(total) and done >= total
+        if stage == self._stage and not ended and now - self._last < _SECONDS_BETWEEN_LINES:
+            return
+        self._stage, self._last = stage, now
+        record = {"stage": stage, "done": done, "total": total}
+        self._stream.write(json.dumps(record) + "\n")
         self._stream.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from fhe_server import cli, importing, pull, serving
 from fhe_server.cli import main
 from fhe_server.errors import PullError
+from fhe_server.service import hash_token
 from fhe_server.serving import ServeOptions
 from tests.tiny_models import save_tiny, save_tiny_gguf, tiny_model
 
@@ -90,6 +92,56 @@ def test_serve_passes_its_options_on(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert (options.host, options.port, options.device) == ("::1", 0, "cpu")
     assert options.port_file == tmp_path / "port.json"
     assert options.exit_with_stdin
+
+
+def test_tokens_are_read_from_a_file_and_kept_as_digests(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen: list[ServeOptions] = []
+    monkeypatch.setattr(serving, "serve", lambda options: seen.append(options) or 0)
+    first, second = "a" * 16, "another token of some length"
+    path = tmp_path / "tokens"
+    path.write_text(f"# who may come\n{first}\n\n  {second}  \n")
+    assert main(["serve", "--token-file", str(path)]) == 0
+    assert seen[0].token_hashes == {hash_token(first), hash_token(second)}
+    assert main(["serve"]) == 0
+    assert seen[1].token_hashes == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "Cannot read the token file"),
+        (b"# nothing\n\n", "holds no token"),
+        (b"short\n", "shorter than 16 characters"),
+        (b"\xff\xfe\n", "not UTF-8"),
+    ],
+)
+def test_a_token_file_that_would_let_everyone_in_is_refused(
+    content: bytes | None,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(serving, "serve", lambda options: pytest.fail("it was served"))
+    path = tmp_path / "tokens"
+    if content is not None:
+        path.write_bytes(content)
+    assert main(["serve", "--token-file", str(path)]) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_progress_for_programs_is_json(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_tiny(tmp_path / "tiny", "llama")
+    arguments = ["import", str(tmp_path / "tiny"), "--models", str(tmp_path / "models")]
+    assert main([*arguments, "--progress-json"]) == 0
+    lines = capsys.readouterr().err.splitlines()  # transformers may add a line of its own
+    records = [json.loads(line) for line in lines if line.startswith('{"stage"')]
+    assert {"stage", "done", "total"} == set(records[0])
+    assert records[-1]["done"] == records[-1]["total"] > 0
 
 
 @pytest.mark.parametrize(

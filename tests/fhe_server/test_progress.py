@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
+
+import pytest
 
 from fhe_server import progress
-from fhe_server.progress import ProgressLine
+from fhe_server.progress import ProgressLine, ProgressRecords
 
 
 class Terminal(io.StringIO):
@@ -44,3 +47,22 @@ def test_a_stage_may_come_twice() -> None:
 
 def test_silence_is_silent() -> None:
     progress.silent("anything", 1, 1)
+
+
+def test_records_are_json_lines_with_every_beginning_and_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = iter([0.0, 0.01, 0.02, 5.0, 5.01, 5.02])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    stream = io.StringIO()
+    record = ProgressRecords(stream)
+    record("loading", 0, 0)
+    for done in range(5):
+        record("hints", done, 4)
+    shown = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [(r["stage"], r["done"], r["total"]) for r in shown] == [
+        ("loading", 0, 0),
+        ("hints", 0, 4),
+        ("hints", 2, 4),
+        ("hints", 4, 4),
+    ]
