@@ -1,0 +1,36 @@
+"""Settings of other people's libraries that must be in the environment before they are imported."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from fhe_client.home import HOME_VARIABLE
+
+_QUIET = {
+    # A client never asks a hub for anything: which files it loads is between it and its server.
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+_ours: set[str] = set()
+
+
+def quiet_libraries() -> None:
+    """Keep transformers off the network and off the terminal. Call before it is imported; may be called again."""
+    for name, value in _QUIET.items():
+        if name not in os.environ:
+            os.environ[name] = value
+            _ours.add(name)
+
+
+def child_environment() -> dict[str, str]:
+    """The environment as the user set it, for a server process: that one may fetch models."""
+    values = {name: value for name, value in os.environ.items() if name not in _ours}
+    if moved := values.get(HOME_VARIABLE):
+        values[HOME_VARIABLE] = os.path.abspath(Path(moved).expanduser())  # it may start elsewhere
+    return values
