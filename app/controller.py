@@ -125,19 +125,42 @@ class Controller(QObject):
         self.vault.open(passphrase)
 
     def use_keys(
-        self, mode: str, passphrase: str | None, on_failure: Callable[[Failure], None]
+        self,
+        mode: str,
+        passphrase: str | None,
+        on_failure: Callable[[Failure], None],
+        on_used: Callable[[], None] | None = None,
     ) -> None:
         """Keep the master key in the keyring, under a passphrase, or for this session only."""
         fields = {"mode": mode, "passphrase": passphrase}
 
         def used(value: Json) -> None:
             self._take_keys(value)
+            if on_used is not None:
+                on_used()
             if mode == "session":
                 self._settle(None)
             else:
                 self.open_history(passphrase)
 
         self.engine.request("keys_use", fields, used, on_failure)
+
+    def finish_first_run(
+        self,
+        server: str,
+        mode: str,
+        passphrase: str | None,
+        on_failure: Callable[[Failure], None],
+        on_done: Callable[[], None],
+    ) -> None:
+        """Make or open the keys in the way that was chosen, then remember the server and connect."""
+
+        def used() -> None:
+            self.settings.server = server
+            self.save_settings()
+            on_done()
+
+        self.use_keys(mode, passphrase, on_failure, used)
 
     def refresh_keys(self) -> None:
         """Ask the engine where the keys are."""

@@ -76,8 +76,8 @@ class Library(QObject):
         self.moved = {old.id: new.id for old, new in zip(chats, moved, strict=True)}
         if not self.temporary and self.current is not None:
             self.current = self.moved.get(self.current)
-        if (prompt := early.secret_setting(SYSTEM_PROMPT)) is not None:
-            opened.set_secret_setting(SYSTEM_PROMPT, prompt)
+        for name, value in early.secret_settings().items():
+            opened.set_secret_setting(name, value)
         early.close()
         self.chats_changed.emit()
         self.chat_opened.emit()

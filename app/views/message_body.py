@@ -71,7 +71,6 @@ class MessageBody(QWidget):
         parts.margins(self._layout, 0)
         self._settled_text: list[str] = []  # source of the blocks that will not change any more
         self._tail = ""  # source from there on
-        self._settled_count = 0  # widgets that are finished
         self._prose_html = ""  # settled HTML of the last, still open, prose view
         self._live: list[QWidget] = []  # widgets from the open prose view on
         self._timer = QTimer(self, interval=FLUSH_MS, singleShot=True)
@@ -85,12 +84,12 @@ class MessageBody(QWidget):
     def set_text(self, text: str) -> None:
         """Show a text from the start."""
         self._reset()
-        self._tail = text
+        self._tail = _one_newline(text)
         self.flush()
 
     def add(self, piece: str) -> None:
         """Append a piece; drawn within ``FLUSH_MS`` together with what comes meanwhile."""
-        self._tail += piece
+        self._tail += _one_newline(piece)
         if not self._timer.isActive():
             self._timer.start()
 
@@ -185,3 +184,8 @@ class MessageBody(QWidget):
         else:
             self._prose_html = ""
             del self._live[: len(merged)]
+
+
+def _one_newline(text: str) -> str:
+    """Line ends as ``app.markdown`` counts them."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")

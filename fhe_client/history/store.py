@@ -310,6 +310,10 @@ class History:
         rows = self._run("SELECT value FROM secret_setting WHERE name = ?", (name,))
         return str(rows[0][0]) if rows else None
 
+    def secret_settings(self) -> dict[str, str]:
+        """All secret settings."""
+        return dict(self._run("SELECT name, value FROM secret_setting"))
+
     def set_secret_setting(self, name: str, value: str | None) -> None:
         """Keep, replace or (None) forget a secret setting."""
         if value is None:

@@ -1,0 +1,181 @@
+"""*What the server sees*: the real bytes of each query, as a picture and in hex, and the ribbon."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QRect, QSize, Qt
+from PySide6.QtGui import QColor, QImage, QPainter, QPaintEvent
+from PySide6.QtWidgets import QFrame, QSlider, QVBoxLayout, QWidget
+
+from app import figures, theme
+from app.events import ServerView
+from app.views import parts
+
+PICTURE_WIDTH = 32  # values a line; 3,072 bytes are 1,024 values, a square
+KEPT = 256
+HEX_LINES = 12
+
+
+class LayerRibbon(QWidget):
+    """One stroke per group of layers; the one at work is bright, the ones done are filled."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.index = -1
+        self.total = 0
+        self.setFixedHeight(6)
+        self.setAccessibleName(self.tr("Layers of the model"))
+        self.setToolTip(self.tr("Each stroke is one encrypted layer group of the present token"))
+
+    def show_layer(self, index: int, total: int) -> None:
+        """Show which group is at work."""
+        self.index, self.total = index, total
+        self.update()
+
+    def clear(self) -> None:
+        """Show an empty ribbon."""
+        self.show_layer(-1, 0)
+
+    def paintEvent(self, _event: QPaintEvent) -> None:
+        """Draw the strokes over the whole width."""
+        if self.total <= 0:
+            return
+        painter = QPainter(self)
+        accent, rest = QColor(theme.colours().accent), QColor(theme.colours().border)
+        done = QColor(accent)
+        done.setAlpha(110)
+        width = self.width() / self.total
+        for index in range(self.total):
+            colour = accent if index == self.index else done if index < self.index else rest
+            left, right = round(index * width), round((index + 1) * width)
+            painter.fillRect(QRect(left, 0, max(right - left - 1, 1), self.height()), colour)
+        painter.end()
+
+
+class BytePicture(QWidget):
+    """Bytes as a picture: each 24-bit value is one pixel, its three bytes are red, green, blue."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._image = QImage()
+        self.setFixedSize(QSize(288, 288))
+        self.setAccessibleName(self.tr("Picture of the encrypted bytes"))
+
+    @property
+    def image(self) -> QImage:
+        """What is drawn."""
+        return self._image
+
+    def show_bytes(self, head: bytes) -> None:
+        """Draw as many full rows as there are."""
+        rows = len(head) // (3 * PICTURE_WIDTH)
+        used = head[: rows * 3 * PICTURE_WIDTH]
+        if rows:
+            whole = QImage(
+                used, PICTURE_WIDTH, rows, 3 * PICTURE_WIDTH, QImage.Format.Format_RGB888
+            )
+            self._image = whole.copy()  # its own memory: ``used`` goes away
+        else:
+            self._image = QImage()
+        self.update()
+
+    def paintEvent(self, _event: QPaintEvent) -> None:
+        """Draw the picture with sharp pixels."""
+        painter = QPainter(self)
+        painter.fillRect(self.rect(), QColor(theme.colours().code))
+        if not self._image.isNull():
+            side = self.width() // PICTURE_WIDTH
+            target = QRect(0, 0, side * PICTURE_WIDTH, side * self._image.height())
+            painter.drawImage(target, self._image)
+        painter.end()
+
+
+def hex_lines(head: bytes, lines: int = HEX_LINES) -> str:
+    """The first bytes in hex, 12 a line (four 24-bit values)."""
+    rows = (head[start : start + 12] for start in range(0, min(len(head), 12 * lines), 12))
+    return "\n".join(
+        "  ".join(row[at : at + 3].hex(" ") for at in range(0, len(row), 3)) for row in rows
+    )
+
+
+class ServerViewPanel(QFrame):
+    """The user's words above, what left the computer below, a slider through the layers."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("sidebar")
+        self.setAccessibleName(self.tr("What the server sees"))
+        self.setFixedWidth(336)
+        self._views: list[ServerView] = []
+        self.words = parts.label("", wrap=True, name="ownWords")
+        self.group = parts.label("", "strong", name="groupName")
+        self.facts = parts.label("", "muted", wrap=True)
+        self.picture = BytePicture()
+        self.bytes = parts.label("", name="hex")
+        self.bytes.setFont(theme.mono())
+        self.bytes.setTextInteractionFlags(
+            Qt.TextInteractionFlag.TextSelectableByMouse
+            | Qt.TextInteractionFlag.TextSelectableByKeyboard
+        )
+        self.slider = QSlider(Qt.Orientation.Horizontal)
+        self.slider.setAccessibleName(self.tr("Layer"))
+        self.slider.valueChanged.connect(self._show)
+        self.empty = parts.label(
+            self.tr("Send a message: the encrypted bytes of every layer appear here."),
+            "muted",
+            wrap=True,
+        )
+        self._lay_out()
+        self.slider.setEnabled(False)
+
+    def _lay_out(self) -> None:
+        layout = QVBoxLayout(self)
+        layout.setSpacing(theme.SMALL)
+        parts.margins(layout, theme.WIDE, theme.NORMAL)
+        layout.addWidget(parts.label(self.tr("What the server sees"), "title"))
+        layout.addWidget(parts.label(self.tr("You wrote"), "muted"))
+        layout.addWidget(self.words)
+        layout.addSpacing(theme.SMALL)
+        layout.addWidget(parts.label(self.tr("The server received"), "muted"))
+        for widget in (self.group, self.picture, self.slider, self.bytes, self.facts, self.empty):
+            layout.addWidget(widget)
+        layout.addStretch(1)
+
+    def show_words(self, text: str) -> None:
+        """Show the beginning of what the user wrote."""
+        self.words.setText(text if len(text) <= 160 else text[:160] + "…")
+
+    def add(self, view: ServerView) -> None:
+        """Take the query that was just sent; the slider follows if it is at its end."""
+        following = self.slider.value() == self.slider.maximum()
+        self._views.append(view)
+        del self._views[:-KEPT]
+        self.empty.hide()
+        self.slider.setEnabled(True)
+        self.slider.setMaximum(len(self._views) - 1)
+        if following:
+            self.slider.setValue(self.slider.maximum())
+            self._show(self.slider.value())
+
+    def clear(self) -> None:
+        """Forget the bytes of the last message."""
+        self._views.clear()
+        self.slider.setMaximum(0)
+
+    def _show(self, index: int) -> None:
+        if not 0 <= index < len(self._views) or not self.isVisible():
+            return
+        view = self._views[index]
+        self.group.setText(view.group)
+        self.picture.show_bytes(view.head)
+        self.bytes.setText(hex_lines(view.head))
+        size = view.rows * view.width * 3
+        self.facts.setText(
+            self.tr(
+                "{0} bytes: {1} × {2} encrypted values of 24 bits. "
+                "Without your key they look like noise."
+            ).format(figures.count(size), figures.count(view.rows), figures.count(view.width))
+        )
+
+    def redraw(self) -> None:
+        """Draw with the present font."""
+        self.bytes.setFont(theme.mono())
