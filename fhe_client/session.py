@@ -120,6 +120,7 @@ class InferenceSession:
             raise SlotError("A pass must fit into its window; ask rows_until_window_end first.")
         self._pass_start, self._pass_rows = self._position, rows
         self._position += rows
+        self._maker.note_use(window.count - self._position)
 
     def run_group(self, group: Group, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """The group's encrypted product, (rows, n) to (rows, m). See `LinearRunner`."""

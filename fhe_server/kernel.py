@@ -113,9 +113,9 @@ def _float32_product(weights: torch.Tensor) -> Product:
 
     def product(planes: torch.Tensor) -> torch.Tensor:
         pieces = planes.float().split(_FLOAT_SLICE, dim=1)
-        total = (slices[0] @ pieces[0].t()).to(torch.int32)
+        total: torch.Tensor = (slices[0] @ pieces[0].t()).to(torch.int32)
         for columns, piece in zip(slices[1:], pieces[1:], strict=True):
-            total += (columns @ piece.t()).to(torch.int32)
+            total = total + (columns @ piece.t()).to(torch.int32)
         return total
 
     return product
