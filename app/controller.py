@@ -18,7 +18,7 @@ from app.vault import HistoryKey, Vault
 from fhe_client.history import History, HistoryError, Message, MessageState, Role
 
 SAVE_EVERY_MS = 1_000
-TOKEN_SETTING = "token:"  # noqa: S105: the name of a setting
+TOKEN_SETTING = "token:"  # noqa: S105 - the name of a setting
 NEEDS_PASSPHRASE = frozenset({"passphrase_needed", "wrong_passphrase"})
 
 
@@ -332,15 +332,19 @@ class Controller(QObject):
         else:
             self._enqueue()
 
+    def delete_everything(self) -> None:
+        """Delete every chat for good; a reply under way is stopped."""
+        self.stop()
+        self._queue.clear()
+        self.library.delete_everything()
+
     def stop(self) -> None:
         """Ask the engine to end the reply within one round; the partial text stays."""
         if self._reply is not None and not self._reply.stopping:
             self._reply.stopping = True
             self.engine.request("stop")
 
-    def estimate(
-        self, draft: str, on_estimate: Callable[[float, float], None]
-    ) -> None:
+    def estimate(self, draft: str, on_estimate: Callable[[float, float], None]) -> None:
         """Ask what sending a draft would cost: seconds and MB, for prompt and whole context."""
         if not self.ready or self.busy:
             return
@@ -403,7 +407,11 @@ class Controller(QObject):
     def is_shown(self, message: Message) -> bool:
         """Whether a message belongs to the chat that is shown."""
         reply = self._reply
-        if reply is not None and reply.message.id == message.id and reply.store is not self.library.store:
+        if (
+            reply is not None
+            and reply.message.id == message.id
+            and reply.store is not self.library.store
+        ):
             return False
         return message.chat == self.library.current
 

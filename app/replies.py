@@ -46,9 +46,7 @@ class Reply:
         """Write what there is, if it grew since last time."""
         if len(self.text) != self._saved:
             self._saved = len(self.text)
-            self.store.update_message(
-                self.message.id, text=self.text, state=MessageState.STREAMING
-            )
+            self.store.update_message(self.message.id, text=self.text, state=MessageState.STREAMING)
 
     def finish(self, result: Json) -> Message:
         """Write the final text and the figures of the engine's result."""

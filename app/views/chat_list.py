@@ -132,7 +132,7 @@ class ChatList(QFrame):
 
     def _select_current(self) -> None:
         current = None if self._library.temporary else self._library.current
-        self.list.setCurrentItem(None)  # type: ignore[arg-type]
+        self.list.setCurrentRow(-1)
         for index in range(self.list.count()):
             if self.list.item(index).data(_CHAT_ROLE) == current:
                 self.list.setCurrentRow(index)

@@ -52,7 +52,8 @@ class ConnectionForm(QWidget):
         self.model_field = QComboBox()
         self.model_field.setEditable(True)
         self.model_field.setAccessibleName(self.tr("Model"))
-        self.model_field.lineEdit().setPlaceholderText(self.tr("the server's default"))
+        if (line := self.model_field.lineEdit()) is not None:
+            line.setPlaceholderText(self.tr("the server's default"))
         self.test_button = parts.button(self.tr("Test connection"), self.test, name="test")
         self._icon = parts.label()
         self.outcome = parts.label("", "strong", wrap=True, name="outcome")

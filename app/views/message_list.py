@@ -105,6 +105,17 @@ class MessageList(QScrollArea):
             self._insert(message, 1 + index)
         self._more.setVisible(bool(self._above))
 
+    def reveal(self, message_id: int) -> MessageView | None:
+        """Draw pages above until a message is there; its view, or None if it is not in the chat."""
+        while message_id not in self._views and self._above:
+            self.show_earlier()
+        return self._views.get(message_id)
+
+    def show_within(self, child: QWidget) -> None:
+        """Scroll to a widget inside a message once the layout has settled."""
+        self._following = False
+        QTimer.singleShot(0, child, lambda: self.ensureWidgetVisible(child, 0, self.height() // 3))
+
     def redraw(self) -> None:
         """Draw everything with the present palette and font."""
         for view in self._views.values():

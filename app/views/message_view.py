@@ -96,9 +96,7 @@ class MessageView(QWidget):
         onward.setEnabled(self._position < self._count)
         where = QLabel(f"{self._position}/{self._count}")
         where.setProperty("kind", "muted")
-        where.setAccessibleName(
-            self.tr("Branch {0} of {1}").format(self._position, self._count)
-        )
+        where.setAccessibleName(self.tr("Branch {0} of {1}").format(self._position, self._count))
         for widget in (back, where, onward):
             layout.addWidget(widget)
 
@@ -146,4 +144,3 @@ class MessageView(QWidget):
         """Put the whole message on the clipboard, as written."""
         text = self.body.text if self.body is not None else self.message.text
         QGuiApplication.clipboard().setText(text)
-

@@ -6,7 +6,7 @@ from collections import deque
 
 from PySide6.QtCore import QPointF, QSize, Qt
 from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
-from PySide6.QtWidgets import QHBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QWidget
 
 from app import figures, sentences, theme
 from app.events import Meter, Status
@@ -117,7 +117,7 @@ class MeterBar(QWidget):
         for widget in (self.sparkline, self.speed, self.up, self.down, self.left):
             layout.addWidget(widget)
 
-    def _figure(self, tip: str) -> parts.QLabel:
+    def _figure(self, tip: str) -> QLabel:
         made = parts.label("", "muted")
         made.setToolTip(tip)
         made.setAlignment(Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignRight)
@@ -136,9 +136,11 @@ class MeterBar(QWidget):
                 self.sparkline.show()
         self._rounds = meter.rounds
         if meter.tokens_left is not None:
-            self._set(self.left, self.tr("{0} tokens left").format(figures.count(meter.tokens_left)))
+            self._set(
+                self.left, self.tr("{0} tokens left").format(figures.count(meter.tokens_left))
+            )
 
-    def _set(self, widget: parts.QLabel, text: str) -> None:
+    def _set(self, widget: QLabel, text: str) -> None:
         widget.setText(text)
         widget.setAccessibleName(f"{widget.toolTip()}: {text}")
         widget.show()

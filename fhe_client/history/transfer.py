@@ -118,7 +118,7 @@ def _check_message(message: Any, seen: set[int]) -> None:
     if not isinstance(message.get("stats", {}), dict):
         raise _refuse("a message has malformed figures")
     try:
-        Role(message.get("role"))
+        Role(str(message.get("role")))
         state = MessageState(message.get("state", "complete"))
     except ValueError as error:
         raise _refuse("a message has an unknown role or state") from error

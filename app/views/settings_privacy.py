@@ -1,0 +1,78 @@
+"""Settings, *Privacy & security*: where the key is, and everything this app sends."""
+
+from __future__ import annotations
+
+from PySide6.QtWidgets import QVBoxLayout, QWidget
+
+from app import sentences, theme
+from app.controller import Controller
+from app.events import Failure, KeysStatus
+from app.views import parts
+from app.views.key_choice import KeyChoice
+
+
+class PrivacyPage(QWidget):
+    """The state of the keys and how to change it."""
+
+    def __init__(self, controller: Controller, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._controller = controller
+        self.state = parts.label("", "strong", wrap=True, name="keysState")
+        self.detail = parts.label("", "muted", wrap=True)
+        self.choice = KeyChoice()
+        self.apply_button = parts.button(
+            self.tr("Keep the key this way"), self._apply, "primary", "applyKeys"
+        )
+        self.result = parts.label("", wrap=True, name="keysResult")
+        layout = QVBoxLayout(self)
+        layout.setSpacing(theme.NORMAL)
+        parts.margins(layout, 0)
+        frame, inside = parts.card()
+        for widget in (self.state, self.detail, self.choice):
+            inside.addWidget(widget)
+        inside.addLayout(parts.row(1, self.apply_button))
+        inside.addWidget(self.result)
+        layout.addWidget(frame)
+        layout.addWidget(self._everything_sent())
+        controller.keys_changed.connect(self._show)
+        self.choice.changed.connect(self._changed)
+        self._show(controller.keys)
+        controller.refresh_keys()
+
+    def _everything_sent(self) -> QWidget:
+        frame, layout = parts.card()
+        layout.addWidget(parts.label(self.tr("Everything this app sends"), "strong"))
+        for text in (
+            self.tr("Encrypted activations to the server you chose, one message per layer group."),
+            self.tr(
+                "Requests to that server for its description, the model's small part and hints."
+            ),
+            self.tr("The server's access token, if you entered one, to that server."),
+            self.tr("Nothing else: no telemetry, no update check, no crash report."),
+        ):
+            layout.addWidget(parts.label(f"•  {text}", wrap=True))
+        return frame
+
+    def _show(self, keys: KeysStatus) -> None:
+        self.state.setText(sentences.keys_words(keys))
+        self.detail.setText(keys.detail)
+        self.detail.setVisible(bool(keys.detail))
+        self.choice.show_keys(keys)
+        self._changed()
+
+    def _changed(self) -> None:
+        same = self.choice.mode == self._controller.keys.state
+        self.apply_button.setEnabled(self.choice.valid and not same)
+
+    def _apply(self) -> None:
+        self.result.clear()
+        self.apply_button.setEnabled(False)
+        self._controller.use_keys(self.choice.mode, self.choice.secret, self._failed, self._applied)
+
+    def _applied(self) -> None:
+        self.choice.clear()
+        self.result.setText(self.tr("Done."))
+
+    def _failed(self, failure: Failure) -> None:
+        self.result.setText(f"{failure.message} {failure.next_step}".strip())
+        self._changed()

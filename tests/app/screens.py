@@ -1,0 +1,121 @@
+"""Takes pictures of every screen with the fake engine: ``python -m tests.app.screens DIR LOOK SCALE``."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from PySide6.QtCore import QEventLoop, QTimer
+from PySide6.QtWidgets import QApplication, QWidget
+
+from app.events import Failure
+from app.main import build
+from app.settings import LOCAL
+from app.vault import HistoryKey
+from tests.app.helpers import fake_command
+
+WAIT_S = 30.0
+
+
+class Camera:
+    """Drives the window and writes what it shows."""
+
+    def __init__(self, folder: Path, look: str, scale: str) -> None:
+        self.folder = folder
+        self.suffix = f"{look}-{scale}x"
+        self.app = QApplication([])
+        os.environ["FAKE_ENGINE_PACE"] = "0.01"
+        self.controller, self.window = build(
+            self.app, fake_command(), lambda _passphrase: HistoryKey(None, None)
+        )
+        self.controller.settings.appearance = look
+        self.window.apply_theme()
+        self.window.show()
+        self.controller.start()
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        end = time.monotonic() + WAIT_S
+        while not condition():
+            if time.monotonic() > end:
+                raise TimeoutError("the window did not come to the next screen")
+            self.app.processEvents(QEventLoop.ProcessEventsFlag.AllEvents, 50)
+        self.settle()
+
+    def settle(self) -> None:
+        loop = QEventLoop()
+        QTimer.singleShot(250, loop.quit)
+        loop.exec()
+
+    def take(self, name: str, widget: QWidget | None = None) -> None:
+        self.settle()
+        (widget or self.window).grab().save(str(self.folder / f"{name}-{self.suffix}.png"))
+
+    def ask(self, text: str) -> None:
+        self.window.page.composer.draft.setPlainText(text)
+        self.window.page.composer.submit()
+
+    def run(self) -> None:
+        self.until(lambda: self.controller.keys.state != "")
+        self.take("01-first-run")
+        self.window.first_run.remote.setChecked(True)
+        self.window.first_run.form.url_field.setText("https://old.test")
+        self.window.first_run.form.test()
+        self.until(lambda: self.window.first_run.form.next_step.text() != "")
+        self.take("02-first-run-remote")
+        self.controller.finish_first_run(
+            LOCAL, "keyring", None, lambda _f: None, self.window._choose_page
+        )
+        self.until(lambda: self.controller.ready)
+        self.take("03-empty")
+        self.conversation()
+        self.dialogs()
+        self.window.close()
+        self.controller.quit()
+
+    def conversation(self) -> None:
+        page = self.window.page
+        self.window.show_server_view(True)
+        self.ask("Please show me some markdown: a list, a table and a bit of code.")
+        self.until(lambda: not self.controller.busy)
+        self.take("04-server-view")
+        self.window.show_server_view(False)
+        self.ask("What does the server know about this question?")
+        self.until(lambda: not self.controller.busy)
+        self.take("05-chat")
+        self.controller.regenerate(page.messages.views()[-1].message.id)
+        self.until(lambda: not self.controller.busy)
+        self.ask("forever, please")
+        self.until(lambda: page.meter.sparkline.isVisible() and self.controller.busy)
+        self.take("06-writing")
+        self.controller.stop()
+        self.until(lambda: not self.controller.busy)
+        page.show_failure(
+            Failure("server_gone", "The server closed the connection.", "Check that it runs.", "x")
+        )
+        page.start_edit(page.messages.views()[-2].message.id)
+        self.take("07-error-and-edit")
+        page.cancel_edit()
+        page.error.hide()
+        self.controller.library.new_chat(temporary=True)
+        self.take("08-temporary")
+
+    def dialogs(self) -> None:
+        self.window.open_settings()
+        dialog = self.window._settings_dialog
+        assert dialog is not None
+        for index in range(dialog.pages.count()):
+            dialog.pages.setCurrentRow(index)
+            self.take(f"1{index}-settings", dialog)
+        dialog.accept()
+        self.window.open_shortcuts()
+        for child in self.window.children():
+            if type(child).__name__ == "ShortcutsDialog" and isinstance(child, QWidget):
+                self.take("20-shortcuts", child)
+
+
+if __name__ == "__main__":
+    os.environ["QT_SCALE_FACTOR"] = sys.argv[3]
+    Camera(Path(sys.argv[1]), sys.argv[2], sys.argv[3]).run()
