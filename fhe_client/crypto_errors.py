@@ -29,6 +29,12 @@ class HintAuditError(CryptoError):
     code = "hint_audit"
 
 
+class ModelTooLargeError(CryptoError):
+    """The model's pads do not fit into the memory that one session may take."""
+
+    code = "model_too_large"
+
+
 class SessionClosedError(CryptoError):
     """The session has ended."""
 

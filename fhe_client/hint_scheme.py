@@ -20,6 +20,10 @@ from fhe_protocol.manifest import GroupPart
 from fhe_protocol.parameters import HintParameters
 from fhe_protocol.planes import offset_to_planes
 
+_TINY = 1e-100
+"""Bounds below this count as zero: squares of smaller entries lose digits or underflow, and gamma would be too
+large. The smallest positive float32 is 1.4e-45, so no activation is affected."""
+
 
 def choose_gamma(
     parameters: HintParameters, part: GroupPart, x: NDArray[np.float64]
@@ -48,8 +52,8 @@ def _gamma(
     parameters: HintParameters, part: GroupPart, bound: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     room = parameters.modulus / 2 - parameters.guard(part.w_norm)
-    safe = np.where(bound > 1e-250, bound, 1.0)  # a zero row, or one that underflowed to it
-    return np.where(bound > 1e-250, room / safe, 1.0)
+    safe = np.where(bound > _TINY, bound, 1.0)
+    return np.where(bound > _TINY, room / safe, 1.0)
 
 
 def scale(x: NDArray[np.float64], gamma: NDArray[np.float64]) -> NDArray[np.uint32]:
@@ -59,7 +63,13 @@ def scale(x: NDArray[np.float64], gamma: NDArray[np.float64]) -> NDArray[np.uint
 
 
 def mask_query(scaled: NDArray[np.uint32], query_pad: NDArray[np.uint32]) -> NDArray[np.int8]:
-    """The digit planes of X + query_pad: int8 (3, rows, n). The pad already carries the planes' offset."""
+    """The digit planes of X + query_pad: int8 (3, rows, n). The pad already carries the planes' offset.
+
+    Raises:
+        ValueError: the shapes differ. Broadcasting would put one pad on two values.
+    """
+    if scaled.shape != query_pad.shape:
+        raise ValueError("every value needs a pad of its own")
     return offset_to_planes(scaled + query_pad)
 
 
@@ -69,9 +79,12 @@ def open_answer(
     hint_product: NDArray[np.uint16],
     gamma: NDArray[np.float64],
 ) -> NDArray[np.float32]:
-    """Decrypt: uint16 (rows, m) twice and gamma (rows, 1) to float32 (rows, m)."""
+    """Decrypt: uint16 (rows, m) twice and gamma (rows, 1) to float32 (rows, m).
+
+    Huge inputs may open to infinity, without a warning: nothing that can be seen depends on decrypted values.
+    """
     centred = (answer - hint_product).view(np.int16)
-    opened: NDArray[np.float32] = centred.astype(np.float32) * (parameters.step / gamma).astype(
-        np.float32
-    )
+    with np.errstate(all="ignore"):
+        worth = (parameters.step / gamma).astype(np.float32)
+        opened: NDArray[np.float32] = centred.astype(np.float32) * worth
     return opened

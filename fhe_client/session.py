@@ -17,15 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fhe_client import hint_scheme
-from fhe_client.crypto_errors import SessionClosedError, SlotError
+from fhe_client.crypto_errors import ModelTooLargeError, SessionClosedError, SlotError
 from fhe_client.keys import MasterKey
 from fhe_client.pads import HintSource, part_shapes
 from fhe_client.window import Window
 from fhe_client.window_maker import WindowMaker
 from fhe_protocol.manifest import Group, Manifest
-from fhe_protocol.wire import FrameHeader, answer_size, pack_query, parse_answer
+from fhe_protocol.wire import MAX_ROWS, FrameHeader, answer_size, pack_query, parse_answer
 
 Progress = Callable[[int, int], None]
+
+MAX_WINDOW_BYTES = 8 << 30
+"""A manifest of a few kilobytes can name a million inputs a thousand times: refused before anything is allocated."""
 
 
 class RoundChannel(Protocol):
@@ -57,6 +60,9 @@ class InferenceSession:
         master_key: every epoch's secrets are derived from it and fresh randomness.
         window_slots: slots prepared at a time; a divisor of N.
         on_round: called after a round's bytes have left and its answer is back.
+
+    Raises:
+        ModelTooLargeError: one window's pads would take more than MAX_WINDOW_BYTES.
     """
 
     def __init__(
@@ -69,6 +75,7 @@ class InferenceSession:
         window_slots: int = 256,
         on_round: Callable[[RoundReport], None] | None = None,
     ) -> None:
+        _check_memory(manifest, window_slots)
         self._manifest = manifest
         self._channel = channel
         self._on_round = on_round
@@ -107,7 +114,7 @@ class InferenceSession:
 
     def rows_until_window_end(self) -> int:
         """The longest pass that may begin now, at least 1; moves to the next window where this one is spent."""
-        return self._current_window().count - self._position
+        return min(MAX_ROWS, self._current_window().count - self._position)
 
     def begin_pass(self, rows: int) -> None:
         """Reserve the next `rows` slots in every group.
@@ -115,16 +122,16 @@ class InferenceSession:
         Raises:
             SlotError: the window has fewer left.
         """
-        window = self._current_window()
-        if not 1 <= rows <= window.count - self._position:
+        if not 1 <= rows <= self.rows_until_window_end():
             raise SlotError("A pass must fit into its window; ask rows_until_window_end first.")
+        window = self._current_window()
         self._pass_start, self._pass_rows = self._position, rows
         self._position += rows
         self._maker.note_use(window.count - self._position)
 
     def run_group(self, group: Group, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """The group's encrypted product, (rows, n) to (rows, m). See `LinearRunner`."""
-        wide = np.nan_to_num(x.astype(np.float64), copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+        wide = _finite(x)
         slices = [wide[:, part.start : part.stop] for part in group.parts]
         parameters = self._manifest.parameters
         gammas = [
@@ -141,7 +148,7 @@ class InferenceSession:
 
         Every part is sent for every row, whichever of them holds the token.
         """
-        height = np.ones(ids.shape) if scale is None else scale[ids].astype(np.float64)
+        height = np.ones(ids.shape) if scale is None else _finite(scale[ids])
         scaled: list[NDArray[np.uint32]] = []
         gammas: list[NDArray[np.float64]] = []
         for part in group.parts:
@@ -193,9 +200,10 @@ class InferenceSession:
             )
             for k, answer in enumerate(answers)
         ]
-        total = pieces[0]
-        for piece in pieces[1:]:
-            total += piece
+        with np.errstate(all="ignore"):  # no warning may depend on decrypted values
+            total = pieces[0]
+            for piece in pieces[1:]:
+                total += piece
         return total
 
     def _slots(self, rows: int) -> tuple[Window, int, int]:
@@ -228,6 +236,19 @@ class InferenceSession:
     def _request_id(self) -> int:
         self._next_id = (self._next_id + 1) & 0xFFFFFFFF
         return self._next_id
+
+
+def _finite(x: NDArray[np.float32]) -> NDArray[np.float64]:
+    return np.nan_to_num(x.astype(np.float64), copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _check_memory(manifest: Manifest, slots: int) -> None:
+    needed = window_bytes(manifest, slots)
+    if needed > MAX_WINDOW_BYTES:
+        raise ModelTooLargeError(
+            f"The keys of {slots} tokens of this model would need {needed >> 30} GiB of memory.",
+            "Choose a smaller model.",
+        )
 
 
 def window_bytes(manifest: Manifest, slots: int) -> int:

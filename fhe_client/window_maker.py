@@ -1,7 +1,7 @@
 """Makes windows ahead of need: the first in the foreground, later ones in one background thread.
 
-The thread works while the user reads or types and rests while a reply is made, until the window in use is half spent: on
-a machine with two cores it would otherwise cost every token of the next seconds a third of its speed.
+The thread works while the user reads or types and rests while a reply is made, until the window in use is half spent:
+on a machine with two cores it would otherwise cost every token of the next seconds a third of its speed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from fhe_client.crypto_errors import CryptoError, SessionClosedError
+from fhe_client.crypto_errors import CryptoError, SecretWipedError, SessionClosedError
 from fhe_client.keys import MasterKey
 from fhe_client.pads import HintSource, prepare_window
 from fhe_client.secrets import EpochSecrets
@@ -54,6 +54,7 @@ class WindowMaker:
         self._failure: BaseException | None = None
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
+        self._lock = threading.Lock()  # between beginning an epoch and closing
         self._urgent = threading.Event()
         self._last_use = time.monotonic()
         self.epochs_begun = 0
@@ -85,18 +86,25 @@ class WindowMaker:
 
     def close(self) -> None:
         """Stop, and erase what was made and not taken."""
-        self._closing.set()
+        with self._lock:
+            self._closing.set()
         self._urgent.set()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(timeout=30)
-        if self._ready is not None:
-            self._ready.wipe()
-        if self._secrets is not None:
-            self._secrets.wipe()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout=30)
+        self._erase()
+
+    def _erase(self) -> None:
+        ready, secrets = self._ready, self._secrets
+        if ready is not None:
+            ready.wipe()
+        if secrets is not None:
+            secrets.wipe()
 
     def _wait(self) -> None:
-        if self._thread is not None:
-            self._thread.join()
+        thread = self._thread
+        if thread is not None:
+            thread.join()
             self._thread = None
         failure, self._failure = self._failure, None
         if isinstance(failure, CryptoError):
@@ -115,6 +123,10 @@ class WindowMaker:
             self._ready = self._make(lambda _done, _total: self._rest())
         except BaseException as error:
             self._failure = error
+        if (
+            self._closing.is_set()
+        ):  # `close` may have stopped waiting before there was anything to erase
+            self._erase()
 
     def _rest(self) -> None:
         while not self._urgent.is_set():
@@ -125,22 +137,30 @@ class WindowMaker:
 
     def _make(self, on_progress: Progress | None) -> Window:
         def on_part(done: int, total: int) -> None:
-            if self._closing.is_set():
-                raise SessionClosedError("This session has ended.", "Start a new one.")
+            self._check_open()
             if on_progress is not None:
                 on_progress(done, total)
 
-        if self._closing.is_set():
-            raise SessionClosedError("This session has ended.", "Start a new one.")
-        secrets = self._epoch()
-        first = self._first
-        self._first += (
-            self._count
-        )  # moves first: whatever happens below, these slots are not prepared again
-        window = prepare_window(self._manifest, secrets, self._hints, first, self._count, on_part)
-        if self._first >= self._degree:
-            secrets.wipe()
-        return window
+        secrets, first = self._reserve()
+        try:
+            return prepare_window(self._manifest, secrets, self._hints, first, self._count, on_part)
+        except SecretWipedError:
+            self._check_open()  # closed while a part was being prepared
+            raise
+        finally:
+            if first + self._count >= self._degree:
+                secrets.wipe()
+
+    def _reserve(self) -> tuple[EpochSecrets, int]:
+        """The epoch and the first slot of the next window.
+
+        The counter moves first: whatever happens to the window, its slots are not prepared again.
+        """
+        with self._lock:
+            self._check_open()
+            secrets = self._epoch()
+            first, self._first = self._first, self._first + self._count
+            return secrets, first
 
     def _epoch(self) -> EpochSecrets:
         if self._secrets is None or self._first >= self._degree:
@@ -148,6 +168,10 @@ class WindowMaker:
             self._first = 0
             self.epochs_begun += 1
         return self._secrets
+
+    def _check_open(self) -> None:
+        if self._closing.is_set():
+            raise SessionClosedError("This session has ended.", "Start a new one.")
 
 
 def _lower_priority() -> None:
