@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fhe_client.ring import Transform, multiply_approximate, multiply_exact, transform
-from fhe_client.secrets import EpochSecrets
+from fhe_client.secrets import EpochSecrets, die_on_fork
 from fhe_client.window import Window
 from fhe_protocol.manifest import Group, Manifest
 from fhe_protocol.masks import expand_mask
@@ -87,6 +87,7 @@ def fill_part(
     group, part = manifest.parts[index]
     secret = secrets.secret(index)
     turned = transform(secret)
+    die_on_fork(turned)
     secret.fill(0)
     try:
         _mask_products(manifest, group, part, turned, slots, query_pads)

@@ -13,25 +13,33 @@ makes.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Transform:
     """The folded transform of one secret polynomial, in both precisions. Key material: `wipe` it."""
 
-    double: torch.Tensor
-    single: torch.Tensor
+    double: torch.Tensor = field(repr=False)
+    single: torch.Tensor = field(repr=False)
 
     def wipe(self) -> None:
         """Overwrite with zeros."""
         self.double.zero_()
         self.single.zero_()
+
+    def wipe_after_fork(self) -> None:
+        """As `wipe`, in a forked child."""
+        self.wipe()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("the transform of a secret cannot be copied or stored")
 
 
 def transform(polynomial: NDArray[np.int8]) -> Transform:
@@ -50,7 +58,7 @@ def multiply_exact(rows: NDArray[np.int32], secret: Transform) -> NDArray[np.int
     Returns:
         int64 (count, N), not reduced.
     """
-    spectrum = _forward(torch.from_numpy(rows).to(torch.float64)).mul_(secret.double)
+    spectrum = _forward(_as_tensor(rows).to(torch.float64)).mul_(secret.double)
     exact: NDArray[np.int64] = _backward(spectrum).round_().to(torch.int64).numpy()
     return exact
 
@@ -64,9 +72,14 @@ def multiply_approximate(rows: NDArray[np.int16], secret: Transform) -> NDArray[
     Returns:
         int32 (count, N), not reduced.
     """
-    spectrum = _forward(torch.from_numpy(rows).to(torch.float32)).mul_(secret.single)
+    spectrum = _forward(_as_tensor(rows).to(torch.float32)).mul_(secret.single)
     close: NDArray[np.int32] = _backward(spectrum).round_().to(torch.int32).numpy()
     return close
+
+
+def _as_tensor(rows: NDArray[Any]) -> torch.Tensor:
+    # Hints read from a file may be read-only, and torch has no read-only tensors: copy those.
+    return torch.from_numpy(rows if rows.flags.writeable else rows.copy())
 
 
 def _forward(rows: torch.Tensor) -> torch.Tensor:
