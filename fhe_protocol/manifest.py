@@ -194,14 +194,22 @@ def parse_manifest(data: bytes) -> Manifest:
         raise ManifestError("manifest is not valid JSON") from error
     try:
         return _build(document)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
+        # RecursionError: what the JSON reader could still nest may be too deep to print or to write again.
         raise ManifestError(f"manifest is malformed: {type(error).__name__}") from error
 
 
 def _build(document: Any) -> Manifest:
     if document["format"] != FORMAT:
         raise ManifestError("not a Tacita manifest")
-    if document["version"] != PROTOCOL_VERSION:
+    if type(document["version"]) is not int or document["version"] != PROTOCOL_VERSION:
         raise ManifestError(
             f"manifest is of protocol version {str(document['version'])[:20]}, "
             f"this program speaks {PROTOCOL_VERSION}"
@@ -220,8 +228,10 @@ def _build(document: Any) -> Manifest:
         context_length=_integer(model["context_length"], 1, 1 << 24, "context length"),
         vocabulary=_integer(model["vocabulary"], 1, MAX_DIMENSION, "vocabulary"),
         groups=groups,
-        files=tuple(_files(model["files"])),
-        hint_digests=tuple(_match(_DIGEST, d, "hint digest") for d in document["hints"]),
+        files=tuple(_files(_list(model["files"], "files"))),
+        hint_digests=tuple(
+            _match(_DIGEST, d, "hint digest") for d in _list(document["hints"], "hints")
+        ),
     )
     canonical_json(document)  # refuses NaN and infinity anywhere
     if len(manifest.hint_digests) != len(manifest.parts):
@@ -230,8 +240,10 @@ def _build(document: Any) -> Manifest:
 
 
 def _parameters(name: object) -> HintParameters:
+    if not isinstance(name, str):
+        raise ManifestError("the parameter set must be named")
     try:
-        return parameters_by_name(str(name))
+        return parameters_by_name(name)
     except ParameterError as error:
         raise ManifestError(str(error)) from error
 
@@ -257,14 +269,14 @@ def _groups(items: Any, parameters: HintParameters) -> Iterator[Group]:
 def _group(index: int, first_part: int, item: Any, parameters: HintParameters) -> Group:
     outputs = _integer(item["outputs"], 1, MAX_DIMENSION, "outputs")
     inputs = _integer(item["inputs"], 1, MAX_DIMENSION, "inputs")
-    members = tuple(_member(m) for m in item["members"])
+    members = tuple(_member(m) for m in _list(item["members"], "members"))
     if sum(m.outputs for m in members) != outputs or len({m.module for m in members}) != len(
         members
     ):
         raise ManifestError("members do not add up to the group's outputs")
     if item["kind"] not in KINDS:
         raise ManifestError("unknown kind of group")
-    parts = tuple(_parts(item["parts"], inputs, parameters))
+    parts = tuple(_parts(_list(item["parts"], "parts"), inputs, parameters))
     name = _match(_GROUP_NAME, item["name"], "group name")
     return Group(index, name, item["kind"], inputs, outputs, members, parts, first_part)
 
@@ -318,6 +330,12 @@ def _files(items: Any) -> Iterator[FileEntry]:
 def _match(pattern: re.Pattern[str], value: object, what: str) -> str:
     if not isinstance(value, str) or not pattern.fullmatch(value):
         raise ManifestError(f"{what} is not valid")
+    return value
+
+
+def _list(value: Any, what: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise ManifestError(f"{what} must be a list")
     return value
 
 

@@ -43,8 +43,8 @@ class HintParameters:
             raise ParameterError("ring_degree must be a power of two of at least 512")
         if self.modulus_bits != 24:
             raise ParameterError("modulus_bits must be 24: three bytes are the wire format")
-        if not 1 <= self.error_eta <= 16:
-            raise ParameterError("error_eta must lie in 1..16")
+        if not 1 <= self.error_eta <= 8:
+            raise ParameterError("error_eta must lie in 1..8: one draw takes 2*eta of 16 bits")
         if self.answer_bits != 16:
             raise ParameterError("answer_bits must be 16: two bytes are the wire format")
         if self.security_bits < SECURE_BITS:
