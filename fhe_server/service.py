@@ -182,15 +182,15 @@ async def _info(request: Request) -> Response:
             "protocol_version": PROTOCOL_VERSION,
             "version": software_version(),
             "schemes": ["hint"],
-            "models": [_describe(model) for model in state.models.values()],
+            "models": [_describe(name, model) for name, model in state.models.items()],
         }
     )
 
 
-def _describe(model: ServedModel) -> dict[str, object]:
+def _describe(name: str, model: ServedModel) -> dict[str, object]:
     manifest = model.manifest
     return {
-        "name": manifest.name,
+        "name": name,
         "digest": manifest.digest,
         "hint_bytes": manifest.hint_bytes,
         "rounds_per_token": len(manifest.groups),
@@ -273,15 +273,24 @@ async def _socket_rounds(socket: WebSocket) -> None:
         model = _model(socket)
         _check_digest(model, socket.query_params.get("digest"))
         while True:
-            frame = await socket.receive_bytes()
+            frame = await _receive_frame(socket)
             await socket.send_bytes(await _answer(model, frame, _state(socket).counters))
     except WebSocketDisconnect:
         return
     except ServiceError as error:
         await _refuse(socket, error.code, error.detail)
-    except (FrameError, KeyError) as error:  # KeyError: a text message where bytes are due
-        message = str(error) if isinstance(error, FrameError) else "binary messages only"
-        await _refuse(socket, "bad_frame", message)
+    except FrameError as error:
+        await _refuse(socket, "bad_frame", str(error))
+
+
+async def _receive_frame(socket: WebSocket) -> bytes:
+    message = await socket.receive()
+    if message["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect(message.get("code", 1000))
+    frame: bytes | None = message.get("bytes")
+    if frame is None:
+        raise FrameError("binary messages only")
+    return frame
 
 
 async def _refuse(socket: WebSocket, code: str, message: str) -> None:

@@ -16,9 +16,10 @@ from starlette.applications import Starlette
 
 from fhe_server.artefact import Artefact, find_artefacts
 from fhe_server.errors import ArtefactError, ServerError
-from fhe_server.service import ServedModel, create_app
+from fhe_server.service import ServedModel, ServiceState, create_app
 
-MAX_MESSAGE_BYTES = 256 << 20
+QUEUED_MESSAGES = 2
+"""Messages of one connection that wait in memory. A client sends the next round after the last one's answer."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +78,19 @@ def serve(options: ServeOptions, announce: Callable[[str], None] = print) -> int
     return 0
 
 
-def uvicorn_config(app: Starlette) -> uvicorn.Config:
-    """How the app is run: no access log (addresses), no compression, no pings (a client may idle for an hour)."""
+def uvicorn_config(app: Starlette, max_message: int | None = None) -> uvicorn.Config:
+    """How the app is run: no access log (addresses), no compression, no pings (a client may idle for an hour).
+
+    Args:
+        max_message: bytes of the largest WebSocket message; a longer one ends the connection before it is in memory.
+            None takes the largest query of the app's models.
+    """
     return uvicorn.Config(
         app,
         access_log=False,
         log_level="warning",
-        ws_max_size=MAX_MESSAGE_BYTES,
+        ws_max_size=_largest_query(app) if max_message is None else max_message,
+        ws_max_queue=QUEUED_MESSAGES,
         ws_per_message_deflate=False,
         ws_ping_interval=None,
         server_header=False,
@@ -91,6 +98,12 @@ def uvicorn_config(app: Starlette) -> uvicorn.Config:
         timeout_keep_alive=600,
         timeout_graceful_shutdown=5,
     )
+
+
+def _largest_query(app: Starlette) -> int:
+    service: ServiceState | None = getattr(app.state, "service", None)
+    models = {} if service is None else service.models
+    return max((model.max_query_size for model in models.values()), default=0)
 
 
 def _bind(host: str, port: int) -> socket.socket:
