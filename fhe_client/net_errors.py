@@ -36,6 +36,13 @@ class BadUrlError(NetworkError):
     default_step: ClassVar[str] = "Enter an address such as https://tacita.example.org."
 
 
+class InsecureUrlError(BadUrlError):
+    """The address would send bytes over a network without TLS."""
+
+    code: ClassVar[str] = "tls"
+    default_step: ClassVar[str] = "Use an https:// address."
+
+
 class NameNotFoundError(NetworkError):
     """The name has no address."""
 
@@ -146,9 +153,23 @@ class StorageError(NetworkError):
 
 
 class ModelChangedError(NetworkError):
-    """The model of that name is not the one that was pinned on first use."""
+    """The model of that name is not the one that was pinned on first use.
+
+    Attributes:
+        server, model: where it was met.
+        pinned, found: the two digests.
+    """
 
     code: ClassVar[str] = "model_changed"
+
+    def __init__(self, server: str, model: str, pinned: str, found: str) -> None:
+        super().__init__(
+            f"The model {model!r} of {server} is not the one that was used before "
+            f"(it was {pinned[:12]}, now it is {found[:12]}). Nothing has been sent to it.",
+            "If whoever runs the server changed it on purpose, accept the new one in the window or with "
+            "`tacita pins accept`; otherwise do not use it.",
+        )
+        self.server, self.model, self.pinned, self.found = server, model, pinned, found
 
 
 def shown(text: object) -> str:

@@ -6,7 +6,7 @@ import ipaddress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from fhe_client.net_errors import BadUrlError
+from fhe_client.net_errors import BadUrlError, InsecureUrlError
 
 _PORTS = {"http": 80, "https": 443}
 _MAX_URL = 500
@@ -83,8 +83,7 @@ def parse_origin(url: str) -> Origin:
         raise BadUrlError("The path of the address is not usable.")
     origin = Origin(parts.scheme, host, port or _PORTS[parts.scheme], parts.path.rstrip("/"))
     if not origin.secure and not origin.loopback:
-        raise BadUrlError(
-            "http:// is allowed for this computer only: your access token and traffic would travel unprotected.",
-            "Use an https:// address.",
+        raise InsecureUrlError(
+            "http:// is allowed for this computer only: your access token and traffic would travel unprotected."
         )
     return origin

@@ -17,7 +17,7 @@ from fhe_client.watched_socket import never
 from fhe_client.websocket_frames import UpgradeRefusedError, WebSocketConnection, handshake
 from fhe_protocol.manifest import Manifest
 
-Answer = bytes | bytearray
+Answer = bytes | memoryview
 
 
 class RoundChannel(Protocol):

@@ -79,6 +79,14 @@ class ServerConnection:
         """
         return parse_info(self._get("/v1/info", MAX_INFO_BYTES))
 
+    def health(self) -> None:
+        """One small round trip.
+
+        Raises:
+            NetworkError: with the reason.
+        """
+        self._get("/v1/health", MAX_INFO_BYTES)
+
     def manifest(self, name: str) -> Manifest:
         """The manifest of a served model, parsed and checked.
 

@@ -83,28 +83,29 @@ def _read_head(sock: WatchedSocket) -> tuple[int, dict[str, str]]:
     return int(words[1][:4]), {name.strip().lower(): value.strip() for name, _, value in pairs}
 
 
-def masked(payload: bytes | memoryview, key: bytes) -> bytes:
-    """`payload` XOR the repeated four-byte key (its own inverse)."""
-    count = len(payload)
-    words = (count + 3) // 4
-    data = np.zeros(words, dtype="<u4")
-    view = data.view(np.uint8)
-    view[:count] = np.frombuffer(payload, dtype=np.uint8)
-    np.bitwise_xor(data, np.frombuffer(key, dtype="<u4")[0], out=data)
-    return view[:count].tobytes()
-
-
-def frame(opcode: int, payload: bytes | memoryview) -> bytes:
-    """One final frame of a client, masked as the RFC demands."""
-    count = len(payload)
-    key = os.urandom(4)
+def _head(opcode: int, count: int, mask: int = 0) -> bytes:
+    """The first 2, 4 or 10 bytes of a final frame."""
     if count < 126:
-        head = struct.pack("!BB", 0x80 | opcode, 0x80 | count)
-    elif count < 1 << 16:
-        head = struct.pack("!BBH", 0x80 | opcode, 0x80 | 126, count)
-    else:
-        head = struct.pack("!BBQ", 0x80 | opcode, 0x80 | 127, count)
-    return b"".join((head, key, masked(payload, key)))
+        return struct.pack("!BB", 0x80 | opcode, mask | count)
+    if count < 1 << 16:
+        return struct.pack("!BBH", 0x80 | opcode, mask | 126, count)
+    return struct.pack("!BBQ", 0x80 | opcode, mask | 127, count)
+
+
+def frame(opcode: int, payload: bytes | memoryview, key: bytes | None = None) -> memoryview:
+    """One final frame of a client: payload XOR a repeated random four-byte key, as the RFC demands."""
+    key = os.urandom(4) if key is None else key
+    head = _head(opcode, len(payload), 0x80) + key
+    pad = -len(head) % 4  # so that the payload is aligned and one pass over it is enough
+    start = pad + len(head)
+    out = np.empty(start + len(payload), dtype=np.uint8)
+    out[pad:start] = np.frombuffer(head, dtype=np.uint8)
+    words = len(payload) // 4
+    whole = out[start : start + 4 * words].view("<u4")
+    np.bitwise_xor(np.frombuffer(payload, "<u4", words), np.frombuffer(key, "<u4")[0], out=whole)
+    for index in range(4 * words, len(payload)):
+        out[start + index] = payload[index] ^ key[index % 4]
+    return out.data[pad:]
 
 
 class WebSocketConnection:
@@ -112,7 +113,7 @@ class WebSocketConnection:
 
     def __init__(self, sock: WatchedSocket) -> None:
         self._sock = sock
-        self._head = bytearray(8)
+        self._pending = b""
 
     def close(self) -> None:
         """Leave; the server needs no farewell, but a proxy may like one."""
@@ -131,7 +132,7 @@ class WebSocketConnection:
         """Send one binary message."""
         self._sock.sendall(frame(_BINARY, payload))
 
-    def receive(self, size: int) -> bytearray:
+    def receive(self, size: int) -> memoryview:
         """The next message, which must be binary and of exactly `size` bytes.
 
         Raises:
@@ -139,17 +140,32 @@ class WebSocketConnection:
             ConnectionLostError: the server closed the connection.
             NetworkError: the server answered with an error (a text message).
         """
-        answer = bytearray(size)
-        filled, opcode = 0, _CONTINUATION
+        # Nearly always one frame with a header known in advance: then one call of the system brings it all.
+        head = _head(_BINARY, size)
+        view = memoryview(bytearray(len(head) + size))
+        filled = 0
+        while filled < len(head):
+            filled += self._read(view[filled:])
+            known = min(filled, len(head))
+            if view[:known] != head[:known]:
+                self._pending = bytes(view[:filled])
+                return self._receive_in_pieces(size)
+        self._fill(view[filled:])
+        return view[len(head) :]
+
+    def _receive_in_pieces(self, size: int) -> memoryview:
+        """Any other order of frames: fragments, pings, errors, or what is not allowed."""
+        answer = memoryview(bytearray(size))
+        filled = 0
+        first = True
         while True:
-            header = self._next_data_frame(filled == 0 and opcode == _CONTINUATION)
-            if header.opcode != _CONTINUATION:
-                opcode = header.opcode
-            if opcode == _TEXT:
+            header = self._next_data_frame(first)
+            first = False
+            if header.opcode == _TEXT:
                 raise self._server_error(header)
             if filled + header.length > size:
                 raise ProtocolBreachError("The server's answer is longer than it can be.")
-            self._fill(memoryview(answer)[filled : filled + header.length])
+            self._fill(answer[filled : filled + header.length])
             filled += header.length
             if header.final:
                 break
@@ -175,7 +191,7 @@ class WebSocketConnection:
                 self._sock.sendall(frame(_PONG, bytes(body)))
 
     def _read_header(self) -> _Frame:
-        head = memoryview(self._head)
+        head = memoryview(bytearray(8))
         self._fill(head[:2])
         first, second = head[0], head[1]
         if first & 0x70 or second & 0x80 or first & 0x0F not in (0, 1, 2, 8, 9, 10):
@@ -196,12 +212,21 @@ class WebSocketConnection:
         self._fill(memoryview(body))
         return error_of_text(bytes(body))
 
+    def _read(self, target: memoryview) -> int:
+        """At least one byte into `target`, as many as are there."""
+        if self._pending:
+            count = min(len(target), len(self._pending))
+            target[:count] = self._pending[:count]
+            self._pending = self._pending[count:]
+            return count
+        count = self._sock.recv_into(target)
+        if count == 0:
+            raise ConnectionLostError("The server closed the connection.")
+        return count
+
     def _fill(self, target: memoryview) -> None:
         while len(target):
-            count = self._sock.recv_into(target)
-            if count == 0:
-                raise ConnectionLostError("The server closed the connection.")
-            target = target[count:]
+            target = target[self._read(target) :]
 
 
 def error_of_text(body: bytes) -> NetworkError:

@@ -1,4 +1,4 @@
-"""Servers for tests of the client: the real app on a real loopback port, a proxy that counts, sockets that misbehave."""
+"""Servers for tests of the client: the real app on a loopback port, a proxy that counts, sockets that misbehave."""
 
 from __future__ import annotations
 
