@@ -21,6 +21,8 @@ def chosen_language(setting: str) -> str:
 def install(app: QCoreApplication, setting: str) -> str:
     """Load the translators for a language setting; returns the language in use."""
     language = chosen_language(setting)
+    if setting:  # a language that was chosen brings its way of writing numbers
+        QLocale.setDefault(QLocale(language))
     if language == "en":
         return language
     qt_folder = QLibraryInfo.path(QLibraryInfo.LibraryPath.TranslationsPath)

@@ -54,6 +54,9 @@ def _disarm(tokens: Sequence[Token]) -> None:
             token.children = None
         elif token.type == "link_open" and not safe_link(str(token.attrGet("href") or "")):
             token.attrs.pop("href", None)
+        elif token.type == "table_open":
+            # Qt's HTML subset draws cell borders and padding from attributes alone.
+            token.attrs.update(border="1", cellspacing="0", cellpadding="5")
         if token.children:
             _disarm(token.children)
 

@@ -8,6 +8,8 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor, QFont, QFontDatabase, QPalette
 from PySide6.QtWidgets import QApplication
 
+from app.resources import resource
+
 # Spacing in device-independent pixels.
 TIGHT, SMALL, NORMAL, WIDE, HUGE = 4, 8, 12, 20, 32
 RADIUS = 8
@@ -146,6 +148,11 @@ def _palette(c: Colours) -> QPalette:
     return palette
 
 
+def _check_mark(c: Colours) -> str:
+    name = "check-dark" if c.dark else "check-light"
+    return resource(f"icons/{name}.svg").as_posix()
+
+
 def stylesheet(c: Colours) -> str:
     """The one style sheet; widgets are addressed by object name or the ``kind`` property."""
     return f"""
@@ -155,7 +162,7 @@ QToolTip {{ background: {c.surface}; color: {c.text}; border: 1px solid {c.borde
 #sidebar QListWidget::item {{ padding: 7px 8px; border-radius: 6px; }}
 #sidebar QListWidget::item:hover {{ background: {c.hover}; }}
 #sidebar QListWidget::item:selected {{ background: {c.bubble}; color: {c.text}; }}
-#sidebar QListWidget:focus::item:selected {{ border: 1px solid {c.accent}; }}
+#sidebar QListWidget::item:focus {{ border: 1px solid {c.accent}; }}
 #topbar, #bottombar {{ background: {c.window}; border: none; }}
 #topbar {{ border-bottom: 1px solid {c.border}; }}
 #messages, #messages > QWidget > QWidget {{ background: {c.window}; border: none; }}
@@ -188,13 +195,28 @@ QToolButton {{ background: transparent; border: 1px solid transparent; border-ra
 QToolButton:hover, QToolButton:checked {{ background: {c.hover}; }}
 QToolButton:focus {{ border: 1px solid {c.accent}; }}
 QToolButton::menu-indicator {{ image: none; }}
-QToolButton#send {{ background: {c.accent}; border-radius: 16px; padding: 5px; }}
+QToolButton#send, QToolButton#stop {{ background: {c.accent}; border-radius: 16px; padding: 5px; }}
 QToolButton#send:disabled {{ background: {c.hover}; }}
-QToolButton#send:focus {{ border: 2px solid {c.text}; padding: 4px; }}
-QLineEdit, QSpinBox, QDoubleSpinBox, QComboBox, QPlainTextEdit {{ background: {c.surface};
+QComboBox QLineEdit, QAbstractSpinBox QLineEdit {{ border: none; padding: 0 2px;
+    background: transparent; }}
+QToolButton#send:focus, QToolButton#stop:focus {{ border: 2px solid {c.text}; padding: 4px; }}
+QLineEdit, QPlainTextEdit {{ background: {c.surface};
     color: {c.text}; border: 1px solid {c.border}; border-radius: 6px; padding: 5px 8px; }}
-QLineEdit:focus, QSpinBox:focus, QDoubleSpinBox:focus, QComboBox:focus,
-QPlainTextEdit:focus {{ border: 1px solid {c.accent}; }}
+QLineEdit:focus, QPlainTextEdit:focus {{ border: 1px solid {c.accent}; }}
+QRadioButton, QCheckBox {{ spacing: 8px; }}
+QRadioButton::indicator, QCheckBox::indicator {{ width: 14px; height: 14px;
+    border: 1px solid {c.muted}; background: {c.surface}; }}
+QRadioButton::indicator {{ border-radius: 8px; }}
+QCheckBox::indicator {{ border-radius: 4px; }}
+QRadioButton::indicator:checked {{ border: 5px solid {c.accent}; width: 6px; height: 6px; }}
+QCheckBox::indicator:checked {{ border: 1px solid {c.accent}; background: {c.accent};
+    image: url("{_check_mark(c)}"); }}
+QRadioButton::indicator:focus, QCheckBox::indicator:focus {{ border-color: {c.text}; }}
+QRadioButton:disabled, QCheckBox:disabled {{ color: {c.muted}; }}
+#serverList {{ background: {c.surface}; border: 1px solid {c.border}; border-radius: 6px;
+    outline: none; }}
+#serverList::item {{ padding: 0 10px; }}
+#serverList::item:selected {{ background: {c.bubble}; color: {c.text}; }}
 QProgressBar {{ background: {c.hover}; border: none; border-radius: 3px; max-height: 6px;
     min-height: 6px; }}
 QProgressBar::chunk {{ background: {c.accent}; border-radius: 3px; }}
@@ -211,7 +233,7 @@ QScrollBar::add-line, QScrollBar::sub-line {{ width: 0; height: 0; }}
 QScrollBar::add-page, QScrollBar::sub-page {{ background: transparent; }}
 #dialogPages {{ background: {c.sidebar}; border: none; border-right: 1px solid {c.border};
     outline: none; }}
-#dialogPages::item {{ padding: 9px 14px; }}
+#dialogPages::item {{ padding: 0 14px; }}
 #dialogPages::item:selected {{ background: {c.bubble}; color: {c.text};
     border-left: 3px solid {c.accent}; }}
 """

@@ -76,7 +76,9 @@ class Composer(QFrame):
         self.send_button.setObjectName("send")
         self.send_button.setEnabled(False)
         self.stop_button = parts.tool("stop", self.tr("Stop (Esc)"), self.stop_asked.emit)
+        self.stop_button.setObjectName("stop")
         self.stop_button.hide()
+        self._busy = False
         self.note = parts.label("", "muted", wrap=True, name="composerNote")
         self.note.hide()
         self._estimating = QTimer(self, interval=ESTIMATE_AFTER_MS, singleShot=True)
@@ -120,7 +122,15 @@ class Composer(QFrame):
 
     def set_busy(self, busy: bool) -> None:
         """Show *Stop* while a reply is made."""
-        self.stop_button.setVisible(busy)
+        self._busy = busy
+        self._show_buttons()
+
+    def _show_buttons(self) -> None:
+        # While a reply is made and nothing is written, Stop is the only thing to press.
+        written = bool(self.text)
+        self.stop_button.setVisible(self._busy)
+        self.send_button.setVisible(written or not self._busy)
+        self.send_button.setEnabled(written)
 
     def show_note(self, text: str) -> None:
         """A line under the draft: an estimate, or that messages wait."""
@@ -128,7 +138,7 @@ class Composer(QFrame):
         self.note.setVisible(bool(text))
 
     def _changed(self) -> None:
-        self.send_button.setEnabled(bool(self.text))
+        self._show_buttons()
         if len(self.text) >= LONG_PROMPT:
             self._estimating.start()
         else:

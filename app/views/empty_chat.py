@@ -12,6 +12,7 @@ from app.icons import pixmap
 from app.views import parts
 
 SCALE = 1_000
+TEXT_WIDTH = 460
 
 
 class EmptyChat(QWidget):
@@ -32,12 +33,13 @@ class EmptyChat(QWidget):
         self.progress.hide()
         for widget in (self._picture, self._title, self._text, self._status):
             widget.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self._text.setMaximumWidth(460)
-        self._text.setMinimumWidth(380)
         layout = QVBoxLayout(self)
         layout.setSpacing(theme.NORMAL)
         layout.addStretch(1)
-        for shown in (self._picture, self._title, self._text, self._status, self.progress):
+        for shown in (self._picture, self._title):
+            layout.addWidget(shown, 0, Qt.AlignmentFlag.AlignHCenter)
+        layout.addWidget(parts.centred(self._text, TEXT_WIDTH))
+        for shown in (self._status, self.progress):
             layout.addWidget(shown, 0, Qt.AlignmentFlag.AlignHCenter)
         layout.addStretch(2)
         self.refresh()

@@ -48,6 +48,7 @@ class MainWindow(QMainWindow):
         self._lay_out()
         self._wire()
         add_shortcuts(self)
+        self._show_title()
         self._choose_page()
 
     # -- building --------------------------------------------------------------------------------

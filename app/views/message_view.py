@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from PySide6.QtCore import Signal
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QToolButton, QVBoxLayout, QWidget
@@ -47,7 +49,7 @@ class MessageView(QWidget):
 
     def _build_question(self) -> None:
         self.setAccessibleName(self.tr("Your message"))
-        bubble = QFrame()
+        bubble = self._bubble = QFrame()
         bubble.setObjectName("userBubble")
         inside = QVBoxLayout(bubble)
         parts.margins(inside, theme.NORMAL + 2, theme.NORMAL - 2)
@@ -57,7 +59,8 @@ class MessageView(QWidget):
         line = QHBoxLayout()
         parts.margins(line, 0)
         line.addSpacing(theme.HUGE * 2)
-        line.addWidget(bubble)
+        line.addStretch(1)
+        line.addWidget(bubble, 1000)
         self._layout.addLayout(line)
 
     def _build_reply(self) -> None:
@@ -109,7 +112,7 @@ class MessageView(QWidget):
         """Show the message's present text, state and figures."""
         self.message = message
         if self.plain is not None:
-            self.plain.show_text(message.text)
+            self._show_question(self.plain)
         elif self.body is not None and self.body.text != message.text:
             self.body.set_text(message.text)
         elif self.body is not None:
@@ -117,8 +120,17 @@ class MessageView(QWidget):
         streaming = message.state is MessageState.STREAMING
         self._actions.setVisible(not streaming)
         self._foot.setText(figures.reply_line(message.stats) if message.stats else "")
-        self._state.setText(self._state_words(message.state))
+        words = self._state_words(message.state)
+        self._state.setText(f"{words}  ·" if words and self._foot.text() else words)
         self._state.setVisible(bool(self._state.text()))
+
+    def _show_question(self, plain: SafeBrowser) -> None:
+        """Show the user's text in a bubble that is no wider than its longest line."""
+        plain.document().setTextWidth(-1)
+        plain.setPlainText(self.message.text)
+        wide = math.ceil(plain.document().idealWidth())
+        self._bubble.setMaximumWidth(wide + 2 * (theme.NORMAL + 2) + theme.SMALL)
+        plain.fit()
 
     def _state_words(self, state: MessageState) -> str:
         return {
@@ -138,7 +150,7 @@ class MessageView(QWidget):
         if self.body is not None:
             self.body.redraw()
         elif self.plain is not None:
-            self.plain.fit()
+            self._show_question(self.plain)
 
     def copy(self) -> None:
         """Put the whole message on the clipboard, as written."""

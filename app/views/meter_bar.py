@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from PySide6.QtCore import QPointF, QSize, Qt
-from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
+from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF, QResizeEvent
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QWidget
 
 from app import figures, sentences, theme
@@ -124,6 +124,19 @@ class MeterBar(QWidget):
         made.hide()
         return made
 
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """A narrow window keeps the words and the traffic; the rest waits for more room."""
+        super().resizeEvent(event)
+        self._arrange()
+
+    def _arrange(self) -> None:
+        room = self.width() - self.status.sizeHint().width()
+        for widget in (self.up, self.down, self.speed, self.left, self.sparkline):
+            needed = widget.sizeHint().width() if isinstance(widget, QLabel) else widget.width()
+            room -= needed + theme.NORMAL
+            wanted = bool(widget.text()) if isinstance(widget, QLabel) else bool(widget.values)
+            widget.setVisible(wanted and room >= 0)
+
     def show_meter(self, meter: Meter) -> None:
         """Show the engine's figures."""
         self._set(self.up, self.tr("{0} up").format(figures.megabytes(meter.bytes_up)))
@@ -133,14 +146,13 @@ class MeterBar(QWidget):
             self._set(self.speed, self.tr("{0} per token").format(speed))
             if meter.rounds != self._rounds:
                 self.sparkline.add(meter.seconds_per_token)
-                self.sparkline.show()
         self._rounds = meter.rounds
         if meter.tokens_left is not None:
             self._set(
                 self.left, self.tr("{0} tokens left").format(figures.count(meter.tokens_left))
             )
+        self._arrange()
 
     def _set(self, widget: QLabel, text: str) -> None:
         widget.setText(text)
         widget.setAccessibleName(f"{widget.toolTip()}: {text}")
-        widget.show()

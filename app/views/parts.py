@@ -52,7 +52,7 @@ def tool(icon: str, text: str, clicked: Callable[[], object] | None = None) -> Q
     made.setToolTip(text)
     made.setAccessibleName(text)
     made.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-    made.setProperty("icon", icon)
+    made.setProperty("iconName", icon)
     made.setIcon(icons.icon(icon))
     if clicked is not None:
         made.clicked.connect(lambda: clicked())
@@ -62,9 +62,9 @@ def tool(icon: str, text: str, clicked: Callable[[], object] | None = None) -> Q
 def recolour(root: QWidget) -> None:
     """Draw the icons of every ``tool`` under a widget again, after the palette changed."""
     for made in root.findChildren(QToolButton):
-        name = made.property("icon")
+        name = made.property("iconName")
         if isinstance(name, str) and name:
-            colour = theme.colours().on_accent if made.objectName() == "send" else None
+            colour = theme.colours().on_accent if made.objectName() in ("send", "stop") else None
             made.setIcon(icons.icon(name, colour))
 
 

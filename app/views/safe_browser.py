@@ -20,6 +20,8 @@ def document_style() -> str:
     return (
         f"a {{ color: {c.accent}; }}"
         f"code {{ background-color: {c.code}; font-family: monospace; }}"
+        f"table {{ border-collapse: collapse; border-color: {c.border}; margin-top: 6px; "
+        "margin-bottom: 6px; }"
         f"blockquote {{ color: {c.muted}; }}"
         f"th {{ background-color: {c.code}; font-weight: 600; }}"
     )

@@ -12,7 +12,8 @@ from app.views import parts
 
 PICTURE_WIDTH = 32  # values a line; 3,072 bytes are 1,024 values, a square
 KEPT = 256
-HEX_LINES = 12
+HEX_LINES = 10
+HEX_BYTES = 9
 
 
 class LayerRibbon(QWidget):
@@ -57,7 +58,7 @@ class BytePicture(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._image = QImage()
-        self.setFixedSize(QSize(288, 288))
+        self.setFixedSize(QSize(288, 9))
         self.setAccessibleName(self.tr("Picture of the encrypted bytes"))
 
     @property
@@ -76,6 +77,8 @@ class BytePicture(QWidget):
             self._image = whole.copy()  # its own memory: ``used`` goes away
         else:
             self._image = QImage()
+        side = self.width() // PICTURE_WIDTH
+        self.setFixedHeight(max(rows, 1) * side)
         self.update()
 
     def paintEvent(self, _event: QPaintEvent) -> None:
@@ -90,8 +93,11 @@ class BytePicture(QWidget):
 
 
 def hex_lines(head: bytes, lines: int = HEX_LINES) -> str:
-    """The first bytes in hex, 12 a line (four 24-bit values)."""
-    rows = (head[start : start + 12] for start in range(0, min(len(head), 12 * lines), 12))
+    """The first bytes in hex, ``HEX_BYTES`` a line, grouped into 24-bit values."""
+    rows = (
+        head[start : start + HEX_BYTES]
+        for start in range(0, min(len(head), HEX_BYTES * lines), HEX_BYTES)
+    )
     return "\n".join(
         "  ".join(row[at : at + 3].hex(" ") for at in range(0, len(row), 3)) for row in rows
     )

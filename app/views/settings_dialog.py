@@ -7,6 +7,7 @@ from PySide6.QtWidgets import (
     QDialog,
     QHBoxLayout,
     QListWidget,
+    QListWidgetItem,
     QScrollArea,
     QStackedWidget,
     QVBoxLayout,
@@ -63,7 +64,8 @@ class SettingsDialog(QDialog):
         self.pages.setCurrentRow(0)
 
     def _add(self, title: str, page: QWidget) -> None:
-        self.pages.addItem(title)
+        item = QListWidgetItem(title, self.pages)
+        item.setSizeHint(QSize(0, 40))
         area = QScrollArea()
         area.setObjectName("messages")
         area.setWidgetResizable(True)

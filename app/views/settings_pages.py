@@ -241,7 +241,8 @@ class AboutPage(QWidget):
         layout = QVBoxLayout(self)
         layout.setSpacing(theme.SMALL)
         parts.margins(layout, 0)
-        layout.addWidget(parts.label(self.tr("Tacita {0}").format(version), "strong"))
+        known = controller.versions.get("tacita", version)
+        layout.addWidget(parts.label(self.tr("Tacita {0}").format(known), "strong"))
         layout.addWidget(
             parts.label(self.tr("A chat whose language model never hears you."), wrap=True)
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QSize, Qt
 from PySide6.QtWidgets import QListWidget, QListWidgetItem, QVBoxLayout, QWidget
 
 from app import theme
@@ -22,6 +22,7 @@ class ServerPage(QWidget):
         self._controller = controller
         self.list = QListWidget()
         self.list.setAccessibleName(self.tr("Servers"))
+        self.list.setObjectName("serverList")
         self.list.setMaximumHeight(150)
         self.form = ConnectionForm(controller)
         self.use_button = parts.button(self.tr("Use this server"), self.use, "primary", "useServer")
@@ -61,6 +62,7 @@ class ServerPage(QWidget):
         in_use = self.tr("{0}  ·  in use").format(label) if url == current else label
         item = QListWidgetItem(in_use)
         item.setData(_URL, url)
+        item.setSizeHint(QSize(0, 34))
         self.list.addItem(item)
         if url == current:
             self.list.setCurrentItem(item)

@@ -136,9 +136,7 @@ class Engine:
         self.status("preparing_keys", 3, 121)
         self.status("ready")
         url = "local" if command.get("local") else command["server"]["url"]
-        self.result(
-            command, model="smollm2-135m", server=url, hint_bytes=420_000_000, layers=121
-        )
+        self.result(command, model="smollm2-135m", server=url, hint_bytes=420_000_000, layers=121)
 
     def estimate(self, command: dict[str, Any]) -> None:
         words = sum(len(message["content"].split()) for message in command["messages"])
@@ -210,9 +208,7 @@ class Engine:
         for group in range(0, 121, 8):
             self.send(event="layer", index=group, total=121)
             head = base64.b64encode(os.urandom(1728)).decode()
-            self.send(
-                event="server_view", group=f"layer.{group}.qkv", rows=1, n=576, head=head
-            )
+            self.send(event="server_view", group=f"layer.{group}.qkv", rows=1, n=576, head=head)
 
     # -- the two threads -------------------------------------------------------------------------
 
@@ -252,7 +248,9 @@ def pieces_for(text: str) -> Any:
     if "markdown" in text:
         return iter([MARKDOWN[i : i + 4] for i in range(0, len(MARKDOWN), 4)])
     if text.startswith("long "):
-        return (f"word{i}. " + ("\n\n" if i % 40 == 39 else "") for i in range(int(text.split()[1])))
+        return (
+            f"word{i}. " + ("\n\n" if i % 40 == 39 else "") for i in range(int(text.split()[1]))
+        )
     return iter([word + " " for word in SENTENCE.split()])
 
 
