@@ -47,7 +47,7 @@ class HintParameters:
             raise ParameterError("error_eta must lie in 1..8: one draw takes 2*eta of 16 bits")
         if self.answer_bits != 16:
             raise ParameterError("answer_bits must be 16: two bytes are the wire format")
-        if self.security_bits < SECURE_BITS:
+        if not self.security_bits >= SECURE_BITS:  # so that NaN fails too
             raise ParameterError(f"security_bits must be at least {SECURE_BITS}")
 
     @property
