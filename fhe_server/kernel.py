@@ -101,6 +101,9 @@ def _make_product(weights: torch.Tensor, device: str, engine: str | None) -> Pro
 
 
 def _int8_product(weights: torch.Tensor) -> Product:
+    if weights.shape[1] == 1:  # torch 2.13 returns memory it never wrote for a single column
+        return _float32_product(weights)
+
     def product(planes: torch.Tensor) -> torch.Tensor:
         sums: torch.Tensor = torch._int_mm(weights, planes.t())
         return sums

@@ -125,22 +125,25 @@ def test_an_unknown_device_is_refused() -> None:
 def test_a_saturating_engine_is_never_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     """What int8 instructions without VNNI do: pairs of products added in 16 bits, clipped."""
 
-    def saturating(weights: torch.Tensor) -> kernel.Product:
+    def pairwise(weights: torch.Tensor, saturates: bool = True) -> kernel.Product:
         def product(planes: torch.Tensor) -> torch.Tensor:
-            pairs = planes.int().unflatten(1, (-1, 2)).unsqueeze(1) * weights.int().unflatten(
-                1, (-1, 2)
-            )
-            return pairs.sum(-1).clamp(-32768, 32767).sum(-1).to(torch.int32)
+            left = weights.int().unflatten(1, (-1, 2)).unsqueeze(1)
+            pairs = (left * planes.int().unflatten(1, (-1, 2))).sum(-1)
+            limit = 32767 if saturates else 1 << 30
+            return pairs.clamp(-limit - 1, limit).sum(-1).to(torch.int32)
 
         return product
 
     def broken(_weights: torch.Tensor) -> kernel.Product:
         raise RuntimeError("not on this machine")
 
-    engines = {"saturating": saturating, "broken": broken}
-    monkeypatch.setattr(kernel, "_CPU_ENGINES", engines)
+    engines = {"saturating": pairwise, "broken": broken}
+    exact = {"exact": lambda weights: pairwise(weights, saturates=False)}
+    monkeypatch.setattr(kernel, "_CPU_ENGINES", engines | exact)
+    assert engine_is_exact("exact")  # so it is the clipping that is found
     assert not engine_is_exact("saturating")
     assert not engine_is_exact("broken")
+    monkeypatch.setattr(kernel, "_CPU_ENGINES", engines)
     kernel._measure_engines.cache_clear()
     try:
         with pytest.raises(KernelError, match="no CPU engine"):
