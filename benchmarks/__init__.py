@@ -1,0 +1,1 @@
+"""The measuring instruments. Each runs alone: `python -m benchmarks.NAME`."""
