@@ -16,6 +16,10 @@ _QUIET = {
     "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
     "TRANSFORMERS_VERBOSITY": "error",
     "TOKENIZERS_PARALLELISM": "false",
+    # What is computed here between two rounds is too small to share: OpenMP's barriers cost more than they gain, and
+    # milliseconds each while another program keeps a core busy. Counts for every thread, unlike torch.set_num_threads.
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
 }
 _ours: set[str] = set()
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any, ClassVar
 
 import fhe_client
+from fhe_client.chat_events import CancelledError
 from fhe_client.environment import child_environment
 from fhe_client.errors import TacitaError
 from fhe_client.home import Home, private_folder
@@ -37,6 +38,7 @@ _KILL_SECONDS = 10.0
 _LOG_NAME = "server.log"
 _MAX_LOG_BYTES = 1 << 20
 _MAX_MESSAGE = 600
+_SERVING = {"OMP_NUM_THREADS": "1"}  # a token's products are too small to share between cores
 _NEEDED = ("fhe_server", "starlette", "uvicorn", "websockets")
 
 OnProgress = Callable[[str, int, int], None]
@@ -47,12 +49,6 @@ class LocalServerError(TacitaError):
     """The embedded server could not be prepared, started or kept running."""
 
     code: ClassVar[str] = "local_server"
-
-
-class LocalServerCancelledError(LocalServerError):
-    """The user did not want to wait."""
-
-    code: ClassVar[str] = "cancelled"
 
 
 def server_command(arguments: Sequence[str]) -> list[str]:
@@ -89,7 +85,7 @@ def pull_model(
 
     Raises:
         LocalServerError: with the server's own words.
-        LocalServerCancelledError: `should_stop` became true; a later call goes on where that is possible.
+        CancelledError: `should_stop` became true; a later call goes on where that is possible.
     """
     require_server_packages()
     command = server_command(["pull", model, "--progress-json"])
@@ -111,7 +107,7 @@ def _follow(
     lines: list[str] = []
     for raw in process.stderr:
         if should_stop():
-            raise LocalServerCancelledError("The import was cancelled.", "Start it again any time.")
+            raise CancelledError("The import was cancelled.", "Start it again any time.")
         line = raw.decode("utf-8", "replace").rstrip()
         if (record := _progress_record(line)) is not None:
             on_progress(*record)
@@ -171,7 +167,7 @@ class LocalServer:
 
         Raises:
             LocalServerError: it is not installed, ended at once, or did not become healthy in time.
-            LocalServerCancelledError: `should_stop` became true.
+            CancelledError: `should_stop` became true.
         """
         require_server_packages()
         process = _start(model, home, models, 0, should_stop, timeout_s)
@@ -235,7 +231,9 @@ def _start(
         arguments = ["serve", "--model", model, "--port", str(port), "--threads", "1"]
         arguments += ["--port-file", str(port_file), "--exit-with-stdin"]
         arguments += ["--models", str(models)] if models is not None else []
-        process = _spawn(server_command(arguments), stdin=subprocess.PIPE, stdout=log, stderr=log)
+        process = _spawn(
+            server_command(arguments), _SERVING, stdin=subprocess.PIPE, stdout=log, stderr=log
+        )
         start_of_log = log.tell()
         try:
             target = _wait_healthy(process, port_file, should_stop, time.monotonic() + timeout_s)
@@ -261,7 +259,7 @@ def _wait_healthy(
 ) -> _Target:
     while time.monotonic() < deadline:
         if should_stop():
-            raise LocalServerCancelledError("The start was cancelled.", "Start it again any time.")
+            raise CancelledError("The start was cancelled.", "Start it again any time.")
         if process.poll() is not None:
             raise _EndedError
         target = _read_port(port_file)
@@ -295,7 +293,9 @@ def _healthy(target: _Target) -> bool:
         connection.close()
 
 
-def _spawn(command: Sequence[str], **streams: Any) -> subprocess.Popen[bytes]:
+def _spawn(
+    command: Sequence[str], environment: Mapping[str, str] | None = None, **streams: Any
+) -> subprocess.Popen[bytes]:
     """Start a child out of the terminal's process group, so that Ctrl-C stops a reply and not the server."""
     group: Mapping[str, Any] = (
         {"start_new_session": True}
@@ -308,8 +308,9 @@ def _spawn(command: Sequence[str], **streams: Any) -> subprocess.Popen[bytes]:
     streams.setdefault("stdin", subprocess.DEVNULL)
     # Started beside our own packages: `-m` must not pick up a folder of the same name from where the user stands.
     beside = Path(fhe_client.__file__).resolve().parents[1]
+    values = {**child_environment(), **(environment or {})}
     try:
-        return subprocess.Popen(command, cwd=beside, env=child_environment(), **group, **streams)
+        return subprocess.Popen(command, cwd=beside, env=values, **group, **streams)
     except OSError as error:
         raise LocalServerError(
             f"The local server could not be started: {error.strerror}.", "Install Tacita again."

@@ -1,0 +1,115 @@
+"""The arguments of `tacita`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from fhe_client.keys import commands as key_commands
+from fhe_client.local_server import DEFAULT_MODEL
+from fhe_protocol.version import __version__
+
+SERVER_VARIABLE = "TACITA_SERVER"
+TOKEN_VARIABLE = "TACITA_TOKEN"  # noqa: S105 - the name of a variable
+KEY_MODES = ("auto", "keyring", "session", "passphrase")
+_EPILOG = """\
+Without --server (or TACITA_SERVER) the embedded server is used, on this computer.
+TACITA_HOME moves all files; TACITA_DEBUG=1 shows where an error came from.
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the command line; `command` names what was chosen."""
+    parser = argparse.ArgumentParser(
+        prog="tacita",
+        description="Talk to a language model on a server that never hears you.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"tacita {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_ask(commands)
+    chat = commands.add_parser("chat", help="talk in the terminal")
+    _add_connection(chat)
+    _add_generation(chat)
+    _add_test(commands)
+    _add_pins(commands)
+    key_commands.add_parser(commands)
+    return parser
+
+
+def _add_ask(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    ask = commands.add_parser("ask", help="ask one question")
+    ask.add_argument(
+        "prompt",
+        nargs="?",
+        help="the question; “-”, or nothing while standard input is a pipe or file, reads it from there, "
+        "where no list of processes can show it",
+    )
+    ask.add_argument("--json", action="store_true", help="print the answer and its figures as JSON")
+    _add_connection(ask)
+    _add_generation(ask)
+
+
+def _add_connection(parser: argparse.ArgumentParser) -> None:
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--server", metavar="URL", help="a server's address, such as https://host")
+    where.add_argument(
+        "--local", action="store_true", help="start the embedded server on this computer"
+    )
+    parser.add_argument(
+        "--model",
+        metavar="NAME",
+        help=f"a model that the server serves (default: its first; locally {DEFAULT_MODEL})",
+    )
+    parser.add_argument(
+        "--token-file",
+        type=Path,
+        metavar="PATH",
+        help=f"read the server's access token from there (default: from {TOKEN_VARIABLE})",
+    )
+    parser.add_argument(
+        "--accept-model-change",
+        action="store_true",
+        help="go on where the server's model is not the one that was used before",
+    )
+    parser.add_argument(
+        "--keys",
+        choices=KEY_MODES,
+        default="auto",
+        help="where the master key is kept (default: wherever it is, at first in the keyring)",
+    )
+
+
+def _add_generation(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--max-tokens", type=int, default=512, metavar="N", help="default: 512")
+    parser.add_argument(
+        "--temperature", type=float, metavar="T", help="0 always takes the likeliest token"
+    )
+    parser.add_argument(
+        "--top-p", type=float, metavar="P", help="sample among the likeliest tokens only"
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        metavar="N",
+        help="makes sampling repeatable, as far as the noise of decryption lets it",
+    )
+    parser.add_argument("--system", metavar="TEXT", help="instructions for the model")
+
+
+def _add_test(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    test = commands.add_parser("test", help="test the connection to a server")
+    test.add_argument("url", metavar="URL")
+    test.add_argument("--model", metavar="NAME", help="a model that it should serve")
+    test.add_argument("--token-file", type=Path, metavar="PATH", help="the server's access token")
+    test.add_argument("--json", action="store_true", help="for scripts")
+
+
+def _add_pins(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    pins = commands.add_parser("pins", help="which model of which server is trusted")
+    actions = pins.add_subparsers(dest="pins_command", required=True, metavar="COMMAND")
+    actions.add_parser("list", help="list them")
+    forget = actions.add_parser("forget", help="trust what comes next from a server")
+    forget.add_argument("server", metavar="URL")
+    forget.add_argument("model", metavar="NAME", nargs="?", help="default: all of that server")

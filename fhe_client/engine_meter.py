@@ -1,0 +1,119 @@
+"""What the engine tells while a reply is made: status, meter, layers and the server's view, at a bearable rate."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from fhe_client.chat_events import Status
+from fhe_client.engine_protocol import EventWriter
+from fhe_client.pace import Pace
+from fhe_protocol.wire import HEADER
+
+if TYPE_CHECKING:
+    from fhe_client.open_chat import OpenChat
+    from fhe_client.session import RoundReport
+
+METER_SECONDS = 0.1
+LAYER_SECONDS = 0.02
+VIEW_SECONDS = 0.2
+HEAD_BYTES = 3072
+
+
+class RoundWatcher:
+    """Follows the rounds of an open chat. `on_round` is on the hot path: mostly it only looks at the clock."""
+
+    def __init__(self, writer: EventWriter, clock: Callable[[], float] = time.monotonic) -> None:
+        self.watching = False
+        self._writer = writer
+        self._clock = clock
+        self._chat: OpenChat | None = None
+        self._earlier = (0, 0, 0, 0)
+        self._pace = Pace(clock)
+        self._most = 0
+        self._next = {"meter": 0.0, "layer": 0.0, "server_view": 0.0}
+
+    def attach(self, chat: OpenChat) -> None:
+        """Follow this chat from now on."""
+        self._chat = chat
+        self._pace = chat.pace
+
+    def detach(self) -> None:
+        """The chat is about to be closed; what it moved still counts."""
+        self._earlier = self._totals()
+        self._chat = None
+
+    def begin(self, most: int) -> None:
+        """A reply of at most `most` tokens begins."""
+        self._most = most
+        self._next = dict.fromkeys(self._next, 0.0)
+
+    def end(self) -> None:
+        """The reply has ended: the last figures."""
+        self._meter()
+
+    def on_prompt(self, done: int, total: int) -> None:
+        """So much of the prompt is read."""
+        self._writer.status(Status("prompt", done, total, "tokens"))
+
+    def on_round(self, report: RoundReport) -> None:
+        """A round is through."""
+        if self._chat is None:
+            return
+        if report.group.index == 0 and self._pace.tokens > 0:
+            self._writer.status(Status("token", self._pace.tokens, self._most, "tokens"))
+        if self._due("meter", METER_SECONDS):
+            self._meter()
+        if self.watching:
+            self._show(report, len(self._chat.manifest.groups))
+
+    def _show(self, report: RoundReport, total: int) -> None:
+        if self._due("layer", LAYER_SECONDS):
+            self._writer.event("layer", index=report.group.index, total=total)
+        if self._due("server_view", VIEW_SECONDS):
+            head = report.frame[HEADER.size : HEADER.size + HEAD_BYTES]
+            self._writer.event(
+                "server_view",
+                group=report.group.name,
+                rows=report.rows,
+                n=report.group.inputs,
+                head=base64.b64encode(head).decode("ascii"),
+            )
+
+    def _due(self, what: str, seconds: float) -> bool:
+        now = self._clock()
+        if now < self._next[what]:
+            return False
+        self._next[what] = now + seconds
+        return True
+
+    def _totals(self) -> tuple[int, int, int, int]:
+        """Bytes up, bytes down, bytes of hints, rounds since the engine started. Hints are counted apart."""
+        if self._chat is None:
+            return self._earlier
+        traffic = self._chat.traffic()
+        hints_up, hints_down = traffic.of("hints")
+        now = (
+            traffic.bytes_up - hints_up,
+            traffic.bytes_down - hints_down,
+            hints_up + hints_down,
+            traffic.rounds,
+        )
+        up, down, hints, rounds = (a + b for a, b in zip(self._earlier, now, strict=True))
+        return up, down, hints, rounds
+
+    def _meter(self) -> None:
+        if self._chat is None:
+            return
+        up, down, hints, rounds = self._totals()
+        self._writer.event(
+            "meter",
+            bytes_up=up,
+            bytes_down=down,
+            hint_bytes=hints,
+            seconds_per_token=self._pace.seconds_per_token,
+            tokens_left_in_epoch=self._chat.tokens_left_in_epoch,
+            rounds=rounds,
+        )

@@ -1,0 +1,188 @@
+"""A chat that is open: the model here, its matrices at a server, and everything that must be closed in the end."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from fhe_client.chat import Chat, ChatReply
+from fhe_client.chat_events import Callbacks, Status
+from fhe_client.generation import PREFILL_ROWS, GenerationOptions, OnPiece, OnPrompt
+from fhe_client.local_server import LocalServer
+from fhe_client.meter import Traffic, TrafficMeter
+from fhe_client.net_errors import NetworkError, StoppedError
+from fhe_client.pace import Estimate, Pace
+from fhe_client.passes import StopRequestedError
+from fhe_client.round_channel import Answer, RoundChannel
+from fhe_client.session import InferenceSession, RoundReport
+from fhe_client.transcript import Message
+from fhe_protocol.manifest import Manifest
+
+
+def _never() -> bool:
+    return False
+
+
+class ConversationChannel:
+    """The rounds of a conversation: a stop that comes while the network hangs ends the reply, and is no error.
+
+    The bytes that a stop leaves without an answer are lost together with their slots; nothing is sent again.
+    """
+
+    def __init__(self, inner: RoundChannel, on_status: Callable[[Status], None]) -> None:
+        self._inner = inner
+        self._on_status = on_status
+        inner.on_reconnect = self._reconnecting
+        self.stop_with(_never)
+
+    def stop_with(self, should_stop: Callable[[], bool]) -> None:
+        """Ask `should_stop` while waiting from now on."""
+        self._inner.should_stop = should_stop
+
+    def exchange(self, frame: bytes, answer_size: int) -> Answer:
+        """See `RoundChannel`.
+
+        Raises:
+            StopRequestedError: the user asked to stop.
+        """
+        try:
+            return self._inner.exchange(frame, answer_size)
+        except StoppedError as error:
+            raise StopRequestedError from error
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._inner.close()
+
+    def _reconnecting(self, _error: NetworkError) -> None:
+        self._on_status(Status("reconnecting"))
+
+
+@dataclass(frozen=True)
+class ChatParts:
+    """What `connect.open_chat` has put together.
+
+    Attributes:
+        server: the address, as it is shown.
+        meter: counts everything since `open_chat` began.
+        local_server: the embedded server, if it is one.
+    """
+
+    server: str
+    manifest: Manifest
+    meter: TrafficMeter
+    session: InferenceSession
+    channel: ConversationChannel
+    chat: Chat
+    pace: Pace
+    callbacks: Callbacks
+    local_server: LocalServer | None
+    cleanup: contextlib.ExitStack
+
+
+class OpenChat:
+    """One open chat, for one thread at a time. Close it: pads and secrets are erased, the local server ends."""
+
+    def __init__(self, parts: ChatParts) -> None:
+        self._parts = parts
+        self.server = parts.server
+        self.manifest = parts.manifest
+        self.model = parts.manifest.name
+        self.pace = parts.pace
+
+    @property
+    def local(self) -> bool:
+        """Whether the server is the embedded one."""
+        return self._parts.local_server is not None
+
+    @property
+    def local_server(self) -> LocalServer | None:
+        """The embedded server, if it is one."""
+        return self._parts.local_server
+
+    @property
+    def tokens_left_in_epoch(self) -> int:
+        """Slots that are left under the present secrets."""
+        return self._parts.session.tokens_left_in_epoch
+
+    @property
+    def epochs_used(self) -> int:
+        """Epochs begun so far."""
+        return self._parts.session.epochs_used
+
+    def traffic(self) -> Traffic:
+        """Bytes on the wire since `open_chat` began."""
+        return self._parts.meter.snapshot()
+
+    def ask(
+        self,
+        messages: Sequence[Message],
+        options: GenerationOptions,
+        *,
+        on_piece: OnPiece = lambda text: None,
+        on_prompt: OnPrompt = lambda done, total: None,
+        should_stop: Callable[[], bool] = _never,
+    ) -> ChatReply:
+        """Write the reply to the last message; see `Chat.ask`. An embedded server that died is started again first."""
+        parts = self._parts
+        if parts.local_server is not None and not parts.local_server.alive:
+            parts.callbacks.on_status(Status("starting"))
+            parts.local_server.ensure_running(should_stop)
+        passes = _PromptPasses(self.pace, on_prompt)
+        self.pace.begin_reply()
+        parts.channel.stop_with(should_stop)
+        try:
+            reply = parts.chat.ask(
+                messages, options, on_piece=on_piece, on_prompt=passes, should_stop=should_stop
+            )
+        finally:
+            parts.channel.stop_with(_never)
+        new_tokens = reply.prompt_tokens - reply.reused_tokens
+        passes_made = -(-new_tokens // PREFILL_ROWS)
+        self.pace.learn(new_tokens, passes_made, reply.seconds_first, reply.seconds_per_token)
+        return reply
+
+    def estimate(self, messages: Sequence[Message], options: GenerationOptions) -> Estimate:
+        """What reading these messages would cost, without sending anything."""
+        size = self._parts.chat.measure(messages, options)
+        return self.pace.estimate(self.manifest, size.prompt_tokens, size.new_tokens, PREFILL_ROWS)
+
+    def forget(self) -> None:
+        """Drop what the model has read of the conversation so far."""
+        self._parts.chat.forget()
+
+    def close(self) -> None:
+        """Erase pads and secrets, close the connections, end the embedded server. Safe to call twice."""
+        self._parts.cleanup.close()
+
+    def __enter__(self) -> OpenChat:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+class _PromptPasses:
+    """Tells the pace which passes were of the prompt."""
+
+    def __init__(self, pace: Pace, on_prompt: OnPrompt) -> None:
+        self._pace = pace
+        self._on_prompt = on_prompt
+
+    def __call__(self, done: int, total: int) -> None:
+        self._pace.prompt_read()
+        self._on_prompt(done, total)
+
+
+def follow_passes(
+    pace: Pace, on_round: Callable[[RoundReport], None]
+) -> Callable[[RoundReport], None]:
+    """`on_round` for a session: keeps the pace, then tells the caller."""
+
+    def report(round_report: RoundReport) -> None:
+        if round_report.group.index == 0:
+            pace.pass_began()
+        on_round(round_report)
+
+    return report
