@@ -123,14 +123,15 @@ def test_an_unknown_device_is_refused() -> None:
 
 
 def test_a_saturating_engine_is_never_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What int8 instructions without VNNI do: pairs of products added in 16 bits, clipped."""
+    """What int8 instructions without VNNI do: unsigned times signed, pairs added in 16 bits and clipped."""
 
     def pairwise(weights: torch.Tensor, saturates: bool = True) -> kernel.Product:
         def product(planes: torch.Tensor) -> torch.Tensor:
             left = weights.int().unflatten(1, (-1, 2)).unsqueeze(1)
-            pairs = (left * planes.int().unflatten(1, (-1, 2))).sum(-1)
+            right = planes.int().unflatten(1, (-1, 2)) + 128
             limit = 32767 if saturates else 1 << 30
-            return pairs.clamp(-limit - 1, limit).sum(-1).to(torch.int32)
+            sums = (left * right).sum(-1).clamp(-limit - 1, limit).sum(-1)
+            return (sums - 128 * weights.int().sum(1, keepdim=True)).to(torch.int32)
 
         return product
 
