@@ -8,15 +8,17 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from typing import Protocol
 
 from anyio import to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import FileResponse, JSONResponse, Response
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from fhe_protocol import PROTOCOL_VERSION, SOFTWARE_NAME
@@ -72,6 +74,23 @@ class ServerCounters:
     answer_bytes: int = 0
 
 
+class SchemeService(Protocol):
+    """Another scheme that is served beside `hint` (`glwe.routes.GlweService`)."""
+
+    @property
+    def scheme(self) -> str:
+        """Its name in /v1/info."""
+        ...
+
+    def routes(self) -> list[BaseRoute]:
+        """What to mount."""
+        ...
+
+    def lifespan(self, app: Starlette) -> AbstractAsyncContextManager[None]:
+        """Entered when the app starts, left when it ends."""
+        ...
+
+
 @dataclass(frozen=True)
 class ServiceState:
     """What the routes need."""
@@ -79,6 +98,7 @@ class ServiceState:
     models: Mapping[str, ServedModel]
     token_hashes: frozenset[str] = frozenset()
     counters: ServerCounters = field(default_factory=ServerCounters)
+    schemes: tuple[str, ...] = ("hint",)
 
 
 def hash_token(token: str) -> str:
@@ -87,13 +107,16 @@ def hash_token(token: str) -> str:
 
 
 def create_app(
-    models: Mapping[str, ServedModel], token_hashes: frozenset[str] = frozenset()
+    models: Mapping[str, ServedModel],
+    token_hashes: frozenset[str] = frozenset(),
+    other: SchemeService | None = None,
 ) -> Starlette:
     """The ASGI app.
 
     Args:
         models: served models by name.
         token_hashes: `hash_token` of every accepted bearer token; empty means that none is asked for.
+        other: a second scheme to offer.
     """
     app = Starlette(
         routes=[
@@ -104,10 +127,13 @@ def create_app(
             Route("/v1/models/{name}/hints", _hints),
             Route("/v1/models/{name}/rounds", _post_round, methods=["POST"]),
             WebSocketRoute("/v1/models/{name}/rounds", _socket_rounds),
+            *(other.routes() if other is not None else ()),
         ],
         exception_handlers={HTTPException: _http_error},
+        lifespan=other.lifespan if other is not None else None,
     )
-    app.state.service = ServiceState(dict(models), token_hashes)
+    schemes = ("hint",) if other is None else ("hint", other.scheme)
+    app.state.service = ServiceState(dict(models), token_hashes, schemes=schemes)
     return app
 
 
@@ -133,18 +159,19 @@ def _http_error(_: Request, error: Exception) -> Response:
     return JSONResponse({"error": {"code": code, "message": error.detail}}, error.status_code)
 
 
-def _state(connection: HTTPConnection) -> ServiceState:
+def state_of(connection: HTTPConnection) -> ServiceState:
+    """What the app was created with."""
     state: ServiceState = connection.app.state.service
     return state
 
 
-def _authorise(connection: HTTPConnection) -> ServiceState:
+def authorise(connection: HTTPConnection) -> ServiceState:
     """The state, for a caller with a valid token.
 
     Raises:
         ServiceError: 401.
     """
-    state = _state(connection)
+    state = state_of(connection)
     if not state.token_hashes:
         return state
     scheme, _, token = connection.headers.get("authorization", "").partition(" ")
@@ -155,8 +182,13 @@ def _authorise(connection: HTTPConnection) -> ServiceState:
     return state
 
 
-def _model(connection: HTTPConnection) -> ServedModel:
-    state = _authorise(connection)
+def find_model(connection: HTTPConnection) -> ServedModel:
+    """The model that the path names, for a caller with a valid token.
+
+    Raises:
+        ServiceError: 401, 404.
+    """
+    state = authorise(connection)
     name = connection.path_params["name"]
     model = state.models.get(name)
     if model is None:
@@ -165,23 +197,28 @@ def _model(connection: HTTPConnection) -> ServedModel:
     return model
 
 
-def _check_digest(model: ServedModel, digest: str | None) -> None:
+def check_digest(model: ServedModel, digest: str | None) -> None:
+    """Refuse a caller who means another model.
+
+    Raises:
+        ServiceError: 409.
+    """
     if digest != model.manifest.digest:
         raise ServiceError(409, "other_model", "the model changed on the server; connect again")
 
 
 async def _health(request: Request) -> Response:
-    return JSONResponse({"status": "ok", "models": len(_state(request).models)})
+    return JSONResponse({"status": "ok", "models": len(state_of(request).models)})
 
 
 async def _info(request: Request) -> Response:
-    state = _authorise(request)
+    state = authorise(request)
     return JSONResponse(
         {
             "software": SOFTWARE_NAME,
             "protocol_version": PROTOCOL_VERSION,
             "version": software_version(),
-            "schemes": ["hint"],
+            "schemes": list(state.schemes),
             "models": [_describe(name, model) for name, model in state.models.items()],
         }
     )
@@ -200,13 +237,13 @@ def _describe(name: str, model: ServedModel) -> dict[str, object]:
 
 
 async def _manifest(request: Request) -> Response:
-    model = _model(request)
+    model = find_model(request)
     etag = f'"{model.manifest.digest}"'
     return Response(model.manifest_bytes, media_type="application/json", headers={"etag": etag})
 
 
 async def _file(request: Request) -> Response:
-    found = _model(request).artefact.file(request.path_params["path"])
+    found = find_model(request).artefact.file(request.path_params["path"])
     if found is None:
         raise ServiceError(404, "no_such_file", "the model has no such file")
     path, entry = found
@@ -215,7 +252,7 @@ async def _file(request: Request) -> Response:
 
 async def _hints(request: Request) -> Response:
     """Hints with Range, If-Range and a strong ETag (Starlette's FileResponse answers the ranges)."""
-    model = _model(request)
+    model = find_model(request)
     headers = {
         "etag": f'"{model.manifest.digest}"',
         "cache-control": "public, max-age=31536000, immutable",
@@ -225,17 +262,17 @@ async def _hints(request: Request) -> Response:
 
 
 async def _post_round(request: Request) -> Response:
-    model = _model(request)
-    _check_digest(model, request.headers.get("x-tacita-model"))
-    frame = await _read_body(request, model.max_query_size)
+    model = find_model(request)
+    check_digest(model, request.headers.get("x-tacita-model"))
+    frame = await read_body(request, model.max_query_size)
     try:
-        answer = await _answer(model, frame, _state(request).counters)
+        answer = await _answer(model, frame, state_of(request).counters)
     except FrameError as error:
         raise ServiceError(400, "bad_frame", str(error)) from error
     return Response(answer, media_type="application/octet-stream")
 
 
-async def _read_body(request: Request, limit: int) -> bytes:
+async def read_body(request: Request, limit: int) -> bytes:
     """The body, refused as soon as it is known to be too large."""
     try:
         announced = int(request.headers.get("content-length", "0"))
@@ -270,11 +307,11 @@ async def _socket_rounds(socket: WebSocket) -> None:
     """Rounds over one connection: a query frame in, its answer out, in order, until either side leaves."""
     await socket.accept()
     try:
-        model = _model(socket)
-        _check_digest(model, socket.query_params.get("digest"))
+        model = find_model(socket)
+        check_digest(model, socket.query_params.get("digest"))
         while True:
             frame = await _receive_frame(socket)
-            await socket.send_bytes(await _answer(model, frame, _state(socket).counters))
+            await socket.send_bytes(await _answer(model, frame, state_of(socket).counters))
     except WebSocketDisconnect:
         return
     except ServiceError as error:

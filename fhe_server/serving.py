@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from starlette.applications import Starlette
 
 from fhe_server.artefact import Artefact, find_artefacts
 from fhe_server.errors import ArtefactError, ServerError
-from fhe_server.service import ServedModel, ServiceState, create_app
+from fhe_server.glwe.library import unavailable_reason
+from fhe_server.service import SchemeService, ServedModel, ServiceState, create_app
 
 QUEUED_MESSAGES = 2
 """Messages of one connection that wait in memory. A client sends the next round after the last one's answer."""
@@ -30,6 +31,7 @@ class ServeOptions:
         names: models to serve; empty means all that were imported.
         port_file: where to write {"host", "port", "pid"} once the socket is bound.
         exit_with_stdin: end when standard input closes (a parent process that died closes it).
+        glwe: offer Concrete ML's scheme, too, where its library is installed.
     """
 
     models: Path
@@ -40,6 +42,7 @@ class ServeOptions:
     token_hashes: frozenset[str] = frozenset()
     port_file: Path | None = None
     exit_with_stdin: bool = False
+    glwe: bool = True
 
 
 def load_models(models: Path, names: Sequence[str], device: str) -> dict[str, ServedModel]:
@@ -65,7 +68,8 @@ def serve(options: ServeOptions, announce: Callable[[str], None] = print) -> int
     bound = _bind(options.host, options.port)
     try:
         loaded = load_models(options.models, options.names, options.device)
-        server = uvicorn.Server(uvicorn_config(create_app(loaded, options.token_hashes)))
+        app = create_app(loaded, options.token_hashes, _other_scheme(options, loaded))
+        server = uvicorn.Server(uvicorn_config(app))
         host, port = bound.getsockname()[:2]
         if options.port_file is not None:
             _write_port_file(options.port_file, host, port)
@@ -76,6 +80,15 @@ def serve(options: ServeOptions, announce: Callable[[str], None] = print) -> int
     finally:
         bound.close()
     return 0
+
+
+def _other_scheme(options: ServeOptions, models: Mapping[str, ServedModel]) -> SchemeService | None:
+    """Concrete ML's scheme, where it is wanted and its library is installed."""
+    if not options.glwe or unavailable_reason() is not None:
+        return None
+    from fhe_server.glwe.routes import GlweService
+
+    return GlweService(models)
 
 
 def uvicorn_config(app: Starlette, max_message: int | None = None) -> uvicorn.Config:
