@@ -60,8 +60,8 @@ class Library(QObject):
     def settle(self, found: HistoryKey | None) -> Failure | None:
         """Take the key that the vault found (None: stay in memory). Returns what went wrong."""
         self.settled = True
-        if found is None or found.path is None:
-            return None
+        if found is None or found.path is None or self.history.persistent:
+            return None  # nothing lasting, or the file is open already: moving a key keeps it
         try:
             opened = History(found.path, found.key)
         except HistoryError as error:

@@ -121,6 +121,7 @@ def keys_words(status: KeysStatus) -> str:
         "session": translate(
             "keys", "Keys live in memory only. Chats are forgotten when you quit."
         ),
+        "lost": translate("keys", "The master key is gone, so saved chats cannot be opened."),
         "missing": translate("keys", "There is no master key yet."),
         "unavailable": translate(
             "keys", "The system keyring cannot be reached, so it is not known whether a key exists."

@@ -12,6 +12,7 @@ from app.views import parts
 from app.views.safe_browser import SafeBrowser
 
 FLUSH_MS = 60
+MIN_WIDTH = 400
 PROSE_LIMIT = 2_500  # HTML characters in one text view; a longer one would slow streaming down
 
 
@@ -161,6 +162,8 @@ class MessageBody(QWidget):
 
     def _new_prose(self) -> SafeBrowser:
         view = SafeBrowser(self)
+        # Near its final width at once: text first broken at Qt's default width would jump.
+        view.resize(max(self.width(), MIN_WIDTH), 1)
         view.setAccessibleName(self.tr("Reply"))
         return view
 

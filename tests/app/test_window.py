@@ -380,9 +380,11 @@ def test_scrolling_up_is_not_yanked_back(desk: Desk) -> None:
     desk.until(lambda: bar.maximum() > 100 and bar.value() == bar.maximum())
     bar.setValue(10)
     reply = messages.views()[-1]
-    height = bar.maximum()
-    reply.add("\n\nmore\n\n" * 30)
-    desk.until(lambda: bar.maximum() > height)
+    assert reply.body is not None
+    with desk.qtbot.waitSignal(reply.body.grew, timeout=20_000):
+        reply.add("\n\nmore\n\n" * 30)
+    content = messages.widget()
+    desk.until(lambda: content.height() == content.sizeHint().height())
     assert bar.value() == 10
     assert messages._jump.isVisible()
     desk.qtbot.mouseClick(messages._jump, Qt.MouseButton.LeftButton)
