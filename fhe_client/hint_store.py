@@ -54,7 +54,7 @@ class HintFile:
     """
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
-        self._path = path
+        self.path = path
         self._manifest = manifest
         self._checked: set[int] = set()
         if path.stat().st_size != manifest.hint_bytes:
@@ -78,7 +78,7 @@ class HintFile:
     def _read_into(self, target: memoryview, offset: int) -> bool:
         """Fill `target`; False where the file ends early or is gone."""
         try:
-            with self._path.open("rb", buffering=0) as file:
+            with self.path.open("rb", buffering=0) as file:
                 file.seek(offset)
                 while len(target):
                     count = file.readinto(target)
@@ -99,7 +99,7 @@ class HintFile:
 
     def _damaged(self) -> HintsDamagedError:
         with suppress(OSError):
-            self._path.unlink()
+            self.path.unlink()
         return HintsDamagedError("The hints of this model on the disk are damaged or gone.")
 
 

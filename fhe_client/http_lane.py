@@ -229,13 +229,17 @@ class Lane:
         body: bytes | None = None,
         seconds: float,
         rate: float | None = None,
+        expected: int = 0,
     ) -> requests.Response:
         """Send GET (or POST, with a body) and read the head of the reply, which is 200 or 206.
+
+        Args:
+            seconds, rate, expected: how long all of it may take, body included (see Watch.start).
 
         Raises:
             NetworkError: anything else.
         """
-        self.watch.start(seconds, rate)
+        self.watch.start(seconds, rate, expected)
         timeouts = self.access.timeouts
         try:
             response = self._session.request(

@@ -95,7 +95,7 @@ class ReconnectingChannel:
     def _try(self, frame: bytes, answer_size: int) -> Answer:
         wire = self._connect()
         timeouts = self._access.timeouts
-        self._lane.watch.start(timeouts.stall, timeouts.rate)
+        self._lane.watch.start(timeouts.stall, timeouts.rate, len(frame) + answer_size)
         try:
             return wire.exchange(frame, answer_size)
         except BaseException as error:
@@ -173,6 +173,7 @@ class _PostWire:
             body=frame,
             seconds=timeouts.stall,
             rate=timeouts.rate,
+            expected=len(frame) + answer_size,
         )
         answer = b"".join(self._lane.stream(response, answer_size))
         if len(answer) != answer_size:

@@ -168,7 +168,13 @@ class ServerConnection:
             headers = {"Range": f"bytes={offset}-"} if offset else {}
             if offset and etag:
                 headers["If-Range"] = etag
-            response = lane.open(path, headers=headers, seconds=timeouts.stall, rate=timeouts.rate)
+            response = lane.open(
+                path,
+                headers=headers,
+                seconds=timeouts.stall,
+                rate=timeouts.rate,
+                expected=size,
+            )
             if etag and response.headers.get("ETag") != etag:
                 response.close()
                 raise OtherModelError("The server's hints belong to another model by now.")

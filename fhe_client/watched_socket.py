@@ -28,7 +28,7 @@ class Watch:
     """When to give up. One per connection; `start` begins a new exchange.
 
     With a rate, every byte that passes buys 1 / rate seconds, up to the whole allowance again: a slow download may go
-    on, one that trickles may not.
+    on, one that trickles may not. Bytes beyond the expected ones (headers, pings without end) buy nothing.
     """
 
     def __init__(self, should_stop: Callable[[], bool] = never) -> None:
@@ -36,17 +36,19 @@ class Watch:
         self._allowance = 0.0
         self._rate: float | None = None
         self._deadline = float("inf")
+        self._latest = float("inf")
 
-    def start(self, seconds: float, rate: float | None = None) -> None:
-        """Allow `seconds` from now; `rate` in bytes per second."""
+    def start(self, seconds: float, rate: float | None = None, expected: int = 0) -> None:
+        """Allow `seconds` from now, and at `rate` bytes per second the time that `expected` bytes take."""
         self._allowance, self._rate = seconds, rate
         self._deadline = time.monotonic() + seconds
+        self._latest = self._deadline + (0 if rate is None else expected / rate)
 
     def progress(self, count: int) -> None:
         """Note that bytes passed, which may push the deadline back."""
         if self._rate is not None:
-            latest = time.monotonic() + self._allowance
-            self._deadline = min(latest, self._deadline + count / self._rate)
+            soon = time.monotonic() + self._allowance
+            self._deadline = min(soon, self._latest, self._deadline + count / self._rate)
 
     def check(self) -> None:
         """Raise StoppedError if someone asked to stop, TimeoutError past the deadline."""

@@ -9,11 +9,18 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import uvicorn
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from starlette.applications import Starlette
 
 from fhe_protocol.manifest import Manifest, canonical_json, parse_manifest
@@ -21,6 +28,8 @@ from fhe_server.artefact import Artefact
 from fhe_server.hints import write_hints
 from fhe_server.service import ServedModel, ServerCounters, create_app
 from fhe_server.serving import uvicorn_config
+
+LOOPBACK = IPv4Address("127.0.0.1")
 
 
 def make_artefact(folder: Path, name: str = "tiny", seed: int = 1) -> Manifest:
@@ -111,20 +120,28 @@ class RunningServer:
 
 
 @contextmanager
-def running_app(app: Starlette, port: int = 0) -> Iterator[RunningServer]:
-    """Run an ASGI app on a loopback port with the configuration of `tacita-server serve`."""
+def running_app(
+    app: Starlette, port: int = 0, certificate: Path | None = None
+) -> Iterator[RunningServer]:
+    """Run an ASGI app on a loopback port with the configuration of `tacita-server serve`.
+
+    Args:
+        certificate: a PEM file with key and certificate, for TLS.
+    """
     with closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as bound:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(("127.0.0.1", port))
         bound.listen(64)  # from here on a client can connect, however late the thread starts
         config = uvicorn_config(app)
         config.timeout_graceful_shutdown = 1
+        config.ssl_certfile = certificate
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
         thread.start()
         number = bound.getsockname()[1]
         try:
-            yield RunningServer(f"http://127.0.0.1:{number}", number, app)
+            scheme = "http" if certificate is None else "https"
+            yield RunningServer(f"{scheme}://127.0.0.1:{number}", number, app)
         finally:
             server.should_exit = True
             thread.join(30)
@@ -133,12 +150,37 @@ def running_app(app: Starlette, port: int = 0) -> Iterator[RunningServer]:
 
 @contextmanager
 def running_server(
-    *folders: Path, token_hashes: frozenset[str] = frozenset(), port: int = 0
+    *folders: Path,
+    token_hashes: frozenset[str] = frozenset(),
+    port: int = 0,
+    certificate: Path | None = None,
 ) -> Iterator[RunningServer]:
     """The real service over artefact folders, on a real loopback port."""
     models = {m.manifest.name: m for m in (ServedModel(Artefact(f)) for f in folders)}
-    with running_app(create_app(models, token_hashes), port) as server:
+    with running_app(create_app(models, token_hashes), port, certificate) as server:
         yield server
+
+
+def self_signed(folder: Path) -> tuple[Path, str]:
+    """A fresh self-signed certificate for 127.0.0.1: a PEM file (key and certificate) and its SHA-256 fingerprint."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=2))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(LOOPBACK)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path = folder / "server.pem"
+    path.write_bytes(secret + certificate.public_bytes(Encoding.PEM))
+    return path, certificate.fingerprint(hashes.SHA256()).hex()
 
 
 class CountingProxy:
@@ -285,3 +327,26 @@ def reply(
         connection.sendall(head.encode() + body)
 
     return script
+
+
+class InProcessChannel:
+    """A RoundChannel without a network: the real service's own answer to a frame.
+
+    Attributes:
+        frames: every frame that was sent, in order.
+    """
+
+    def __init__(self, model: ServedModel) -> None:
+        self._model = model
+        self.should_stop: Callable[[], bool] = lambda: False
+        self.on_reconnect: Callable[[object], None] | None = None
+        self.frames: list[bytes] = []
+
+    def exchange(self, frame: bytes, answer_size: int) -> bytes:
+        self.frames.append(frame)
+        answer = self._model.answer(frame)
+        assert len(answer) == answer_size
+        return answer
+
+    def close(self) -> None:
+        """Nothing to close."""
