@@ -2,9 +2,9 @@
 
     python -m benchmarks.conversation [--model smollm2-135m] [--rounds 3] [--tokens 48] [--json FILE]
 
-The encrypted chat is the product's own path: embedded server over loopback, audit, `open_chat`. The clear twin is the same
-checkpoint in transformers, fp32, in a process of its own, with as many threads as there are cores and with one. The two take
-turns, so that a noisy machine hits both; medians and their ratio are printed.
+The encrypted chat is the product's own path: embedded server over loopback, audit, `open_chat`. The clear twin
+is the same checkpoint in transformers, fp32, in a process of its own, with as many threads as there are cores
+and with one. The two take turns, so that a noisy machine hits both; medians and their ratio are printed.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class ClearTwin:
 
     def ask(self, command: dict[str, Any]) -> dict[str, Any]:
         """One command, one answer."""
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(command) + "\n")
         self._process.stdin.flush()
         answer: dict[str, Any] = json.loads(self._process.stdout.readline())

@@ -28,11 +28,13 @@ from fhe_protocol.planes import PLANES, round_answer
 from fhe_server.errors import KernelError
 
 _FLOAT_SLICE = 1024
+_MANY = 192
+"""Rows of planes from which the other order of the product is faster (benchmarks/kernel.py)."""
 _CUDA_ROWS = 32
 _CUDA_MULTIPLE = 8
 
 Product = Callable[[torch.Tensor], torch.Tensor]
-"""(3*rows, n) int8 -> (m, 3*rows) int32. Weights first: for few rows that order reads them at memory speed."""
+"""(3*rows, n) int8 -> (3*rows, m) int32, possibly a transposed view."""
 
 
 class LinearKernel:
@@ -65,7 +67,7 @@ class LinearKernel:
         if count != PLANES or inputs != self.inputs:
             raise KernelError(f"planes of shape {planes.shape} do not fit n = {self.inputs}")
         sums = self._product(_as_tensor(planes.reshape(PLANES * rows, inputs)))
-        return _combine(sums.numpy().reshape(self.outputs, PLANES, rows))
+        return _combine(sums.numpy().reshape(PLANES, rows, self.outputs))
 
 
 def reference_answer(weights: NDArray[np.int8], values: NDArray[np.uint32]) -> NDArray[np.uint16]:
@@ -80,16 +82,15 @@ def _as_tensor(array: NDArray[np.int8]) -> torch.Tensor:
 
 
 def _combine(sums: NDArray[np.int32]) -> NDArray[np.uint16]:
-    """(m, 3, rows) sums of the planes to (rows, m) rounded answers."""
+    """(3, rows, m) sums of the planes to (rows, m) rounded answers."""
     digits = sums.view(np.uint32)
-    total = digits[:, 2] << np.uint32(8)
-    total += digits[:, 1]
+    total = digits[2] << np.uint32(8)
+    total += digits[1]
     total <<= np.uint32(8)
-    total += digits[:, 0]
+    total += digits[0]
     total += np.uint32(128)
     total >>= np.uint32(8)
-    answer = total.astype(np.uint16)  # the low 16 of the 24 bits that are left
-    return np.ascontiguousarray(answer.T)
+    return np.ascontiguousarray(total.astype(np.uint16))  # the low 16 of the 24 bits that are left
 
 
 def _make_product(weights: torch.Tensor, device: str, engine: str | None) -> Product:
@@ -105,9 +106,12 @@ def _int8_product(weights: torch.Tensor) -> Product:
         return _float32_product(weights)
 
     def product(planes: torch.Tensor) -> torch.Tensor:
-        sums: torch.Tensor = torch._int_mm(weights, planes.t())
-        return sums
+        if planes.shape[0] >= _MANY:
+            sums: torch.Tensor = torch._int_mm(planes, turned)
+            return sums
+        return torch._int_mm(weights, planes.t()).t()  # reads the weights at memory speed
 
+    turned = weights.t()
     return product
 
 
@@ -119,7 +123,7 @@ def _float32_product(weights: torch.Tensor) -> Product:
         total: torch.Tensor = (slices[0] @ pieces[0].t()).to(torch.int32)
         for columns, piece in zip(slices[1:], pieces[1:], strict=True):
             total = total + (columns @ piece.t()).to(torch.int32)
-        return total
+        return total.t()
 
     return product
 
@@ -135,7 +139,7 @@ def _cuda_product(weights: torch.Tensor) -> Product:
         target = max(_CUDA_ROWS, rows + -rows % _CUDA_MULTIPLE)
         padded = torch.nn.functional.pad(planes.cuda(), (0, pad_n, 0, target - rows))
         sums: torch.Tensor = torch._int_mm(padded, on_device)
-        useful: torch.Tensor = sums[:rows, :outputs].t().contiguous().cpu()
+        useful: torch.Tensor = sums[:rows, :outputs].contiguous().cpu()
         return useful
 
     return product
@@ -181,7 +185,7 @@ def engine_is_exact(name: str) -> bool:
     expected = planes.reshape(-1, 4096).astype(np.int64) @ weights.astype(np.int64).T
     try:
         product = _CPU_ENGINES[name](torch.from_numpy(weights))
-        found: NDArray[Any] = product(torch.from_numpy(planes.reshape(-1, 4096))).numpy().T
+        found: NDArray[Any] = product(torch.from_numpy(planes.reshape(-1, 4096))).numpy()
     except RuntimeError:
         return False
     return bool(np.array_equal(found, expected))

@@ -131,7 +131,7 @@ def test_a_saturating_engine_is_never_chosen(monkeypatch: pytest.MonkeyPatch) ->
             right = planes.int().unflatten(1, (-1, 2)) + 128
             limit = 32767 if saturates else 1 << 30
             sums = (left * right).sum(-1).clamp(-limit - 1, limit).sum(-1)
-            return (sums - 128 * weights.int().sum(1, keepdim=True)).to(torch.int32)
+            return (sums - 128 * weights.int().sum(1, keepdim=True)).to(torch.int32).t()
 
         return product
 
