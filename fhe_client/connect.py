@@ -206,7 +206,9 @@ class _Opening:
         from fhe_client.session import InferenceSession
 
         pace = Pace()
-        channel = ConversationChannel(connection.open_rounds(manifest), self.callbacks.on_status)
+        channel = ConversationChannel(
+            connection.open_rounds(manifest), self.callbacks.on_status, local
+        )
         undo.callback(channel.close)
         session = InferenceSession(
             manifest,

@@ -195,6 +195,7 @@ class Engine:
     def _connect(self, job: _Job) -> Mapping[str, Any]:
         from fhe_client.connect import open_chat
 
+        options = _connect_options(job.command)
         self._disconnect()
         self._writer.status(Status("connecting"))
         try:
@@ -205,7 +206,7 @@ class Engine:
                 on_round=self._watcher.on_round,
                 should_stop=job.stop.is_set,
             )
-            chat = open_chat(_connect_options(job.command), self._key, callbacks, home=self._home)
+            chat = open_chat(options, self._key, callbacks, home=self._home)
         except BaseException:
             self._writer.status(Status("offline"))
             raise

@@ -30,15 +30,22 @@ class ConversationChannel:
     The bytes that a stop leaves without an answer are lost together with their slots; nothing is sent again.
     """
 
-    def __init__(self, inner: RoundChannel, on_status: Callable[[Status], None]) -> None:
+    def __init__(
+        self,
+        inner: RoundChannel,
+        on_status: Callable[[Status], None],
+        local_server: LocalServer | None = None,
+    ) -> None:
         self._inner = inner
         self._on_status = on_status
+        self._local_server = local_server
+        self._should_stop: Callable[[], bool] = _never
         inner.on_reconnect = self._reconnecting
         self.stop_with(_never)
 
     def stop_with(self, should_stop: Callable[[], bool]) -> None:
         """Ask `should_stop` while waiting from now on."""
-        self._inner.should_stop = should_stop
+        self._should_stop = self._inner.should_stop = should_stop
 
     def exchange(self, frame: bytes, answer_size: int) -> Answer:
         """See `RoundChannel`.
@@ -55,8 +62,15 @@ class ConversationChannel:
         """Close the connection."""
         self._inner.close()
 
+    def ensure_local_server(self) -> None:
+        """Start the embedded server again if it has died."""
+        if self._local_server is not None and not self._local_server.alive:
+            self._on_status(Status("starting"))
+            self._local_server.ensure_running(self._should_stop)
+
     def _reconnecting(self, _error: NetworkError) -> None:
         self._on_status(Status("reconnecting"))
+        self.ensure_local_server()
 
 
 @dataclass(frozen=True)
@@ -124,15 +138,13 @@ class OpenChat:
         on_prompt: OnPrompt = lambda done, total: None,
         should_stop: Callable[[], bool] = _never,
     ) -> ChatReply:
-        """Write the reply to the last message; see `Chat.ask`. An embedded server that died is started again first."""
+        """Write the reply to the last message; see `Chat.ask`. An embedded server that died is started again."""
         parts = self._parts
-        if parts.local_server is not None and not parts.local_server.alive:
-            parts.callbacks.on_status(Status("starting"))
-            parts.local_server.ensure_running(should_stop)
         passes = _PromptPasses(self.pace, on_prompt)
         self.pace.begin_reply()
         parts.channel.stop_with(should_stop)
         try:
+            parts.channel.ensure_local_server()
             reply = parts.chat.ask(
                 messages, options, on_piece=on_piece, on_prompt=passes, should_stop=should_stop
             )
