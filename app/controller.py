@@ -58,6 +58,8 @@ class Controller(QObject):
         self.versions: dict[str, str] = {}
         self._settings_path = settings_path
         self._hello = False
+        self._connecting = False
+        self._connect_run = 0
         self._reply: Reply | None = None
         self._queue: list[tuple[History, int]] = []
         self._saving = QTimer(self, interval=SAVE_EVERY_MS)
@@ -223,14 +225,30 @@ class Controller(QObject):
     def reconnect(self) -> None:
         """Connect again with the present settings; a running reply is stopped first."""
         self.stop()
+        self._connecting = False
         self._set_ready(False)
         self._connect_when_possible()
 
     def _connect_when_possible(self) -> None:
         if not self._hello or not self.library.settled or self.settings.first_run or self.ready:
             return
+        if self._connecting:
+            return
+        self._connecting = True
+        self._connect_run += 1
+        run = self._connect_run  # an answer to an older attempt no longer counts
         self.status_changed.emit(Status("connecting"))
-        self.engine.request("connect", self._target(), self._take_connection, self._not_connected)
+        self.engine.request(
+            "connect",
+            self._target(),
+            lambda value: self._take_connection(run, value),
+            lambda failure: self._not_connected(run, failure),
+        )
+
+    def cancel_connecting(self) -> None:
+        """Give up connecting, downloading or importing; what was loaded so far is kept."""
+        if self._connecting:
+            self.engine.request("stop")
 
     def _target(self) -> dict[str, Any]:
         url = self.settings.server
@@ -244,14 +262,20 @@ class Controller(QObject):
             "local": False,
         }
 
-    def _take_connection(self, value: Json) -> None:
+    def _take_connection(self, run: int, value: Json) -> None:
+        if run != self._connect_run:
+            return
+        self._connecting = False
         self.connection = Connection.parse(value)
         self.status_changed.emit(Status("ready"))
         self._set_ready(True)
         self.connected.emit(self.connection)
         self._next()
 
-    def _not_connected(self, failure: Failure) -> None:
+    def _not_connected(self, run: int, failure: Failure) -> None:
+        if run != self._connect_run:
+            return
+        self._connecting = False
         if failure.code == "engine_died":
             return
         self.status_changed.emit(Status("offline"))
@@ -266,10 +290,10 @@ class Controller(QObject):
             self.ready_changed.emit(ready)
 
     def test_connection(
-        self, url: str, token: str, on_report: Callable[[ConnectionReport], None]
+        self, url: str, token: str, model: str, on_report: Callable[[ConnectionReport], None]
     ) -> None:
         """Ask the engine to test a server; the answer comes within seconds."""
-        fields = {"server": {"url": url, "token": token or None}}
+        fields = {"server": {"url": url, "token": token or None}, "model": model or None}
         self.engine.request(
             "test_connection",
             fields,

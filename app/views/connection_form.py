@@ -121,7 +121,7 @@ class ConnectionForm(QWidget):
         self.test_button.setEnabled(False)
         self._show(self.tr("Testing…"), "", None)
         self._controller.test_connection(
-            self.url, self.token, lambda report: self._take(run, report)
+            self.url, self.token, self.model, lambda report: self._take(run, report)
         )
 
     def _take(self, run: int, report: ConnectionReport) -> None:

@@ -31,6 +31,10 @@ class EmptyChat(QWidget):
         self.progress.setFixedWidth(320)
         self.progress.setRange(0, SCALE)
         self.progress.hide()
+        self.cancel = parts.button(
+            self.tr("Stop connecting"), controller.cancel_connecting, name="cancelConnecting"
+        )
+        self.cancel.hide()
         for widget in (self._picture, self._title, self._text, self._status):
             widget.setAlignment(Qt.AlignmentFlag.AlignCenter)
         layout = QVBoxLayout(self)
@@ -39,7 +43,7 @@ class EmptyChat(QWidget):
         for shown in (self._picture, self._title):
             layout.addWidget(shown, 0, Qt.AlignmentFlag.AlignHCenter)
         layout.addWidget(parts.centred(self._text, TEXT_WIDTH))
-        for shown in (self._status, self.progress):
+        for shown in (self._status, self.progress, self.cancel):
             layout.addWidget(shown, 0, Qt.AlignmentFlag.AlignHCenter)
         layout.addStretch(2)
         self.refresh()
@@ -67,6 +71,7 @@ class EmptyChat(QWidget):
         """Show what has to be waited for."""
         waiting = status.state not in ("ready", "prompt", "token")
         self._status.setText(words if waiting else "")
+        self.cancel.setVisible(waiting and status.state not in ("offline", "starting"))
         self.progress.setVisible(waiting and status.total > 0)
         if status.total > 0:
             self.progress.setValue(SCALE * min(status.done, status.total) // status.total)

@@ -126,8 +126,10 @@ class Engine:
 
     def connect(self, command: dict[str, Any]) -> None:
         self.status("connecting")
-        wait_for(os.environ.get("FAKE_ENGINE_CONNECT_GATE"))
+        wait_for(os.environ.get("FAKE_ENGINE_CONNECT_GATE"), self.stop_requested)
         failure = os.environ.get("FAKE_ENGINE_CONNECT_ERROR")
+        if self.stop_requested.is_set():
+            failure = "cancelled"
         if failure:
             self.status("offline")
             self.error(command, failure)
@@ -230,7 +232,7 @@ class Engine:
                 self.result(command)
                 return
             else:
-                if command["cmd"] == "ask":
+                if command["cmd"] in ("ask", "connect"):
                     self.stop_requested.clear()
                 self.work.put(command)
 

@@ -293,3 +293,18 @@ def test_a_full_disk_is_explained(desk: Desk, monkeypatch: pytest.MonkeyPatch) -
     window.controller.save_settings()
     assert "could not be saved" in window.page.error.message.text()
     monkeypatch.undo()
+
+
+def test_connecting_can_be_given_up_and_tried_again(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = tmp_path / "gate"
+    monkeypatch.setenv("FAKE_ENGINE_CONNECT_GATE", str(gate))
+    window = desk.build()
+    desk.until(lambda: len(desk.commands("connect")) == 1)
+    click(desk, window.page.empty.cancel)
+    desk.until(lambda: window.page.error.isVisible())
+    assert window.page.meter.status.words.text() == "Offline"
+    gate.touch()
+    click(desk, window.page.error.reconnect)
+    desk.until(lambda: window.controller.ready)
