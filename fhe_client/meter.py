@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-KINDS = ("rounds", "hints", "files", "control", "audit")
+KINDS = ("rounds", "hints", "files", "control", "audit", "keys")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Traffic:
 
 
 class TrafficMeter:
-    """Thread-safe totals by kind: "rounds", "hints", "files", "control" or "audit"."""
+    """Thread-safe totals by kind: "rounds", "hints", "files", "control", "audit" or "keys" (those of `glwe`)."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -172,6 +172,13 @@ class ModelChangedError(NetworkError):
         self.server, self.model, self.pinned, self.found = server, model, pinned, found
 
 
+class KeyExpiredError(NetworkError):
+    """The server no longer has this session's compression key (scheme `glwe`)."""
+
+    code: ClassVar[str] = "key_expired"
+    default_step: ClassVar[str] = "Connect again; the key is then uploaded once more."
+
+
 def shown(text: object) -> str:
     """Text of a server, made safe to show: printable characters only, and few of them."""
     return "".join(c if c.isprintable() else " " for c in str(text)[:_SHOWN])
@@ -242,6 +249,11 @@ _BY_CODE: dict[str, type[NetworkError]] = {
     "busy": BusyError,
     "too_many_requests": BusyError,
     "draining": BusyError,
+    "no_such_key": KeyExpiredError,
+    "bad_key": ProtocolBreachError,
+    "bad_offset": ConnectionLostError,  # a chunk arrived twice: ask where to go on, and repeat
+    "too_many_keys": BusyError,
+    "worker_failed": BusyError,
 }
 _BY_STATUS: dict[int, type[NetworkError]] = {
     401: UnauthorisedError,

@@ -14,9 +14,9 @@ from pathlib import Path
 import uvicorn
 from starlette.applications import Starlette
 
+from fhe_protocol.glwe_library import unavailable_reason
 from fhe_server.artefact import Artefact, find_artefacts
 from fhe_server.errors import ArtefactError, ServerError
-from fhe_server.glwe.library import unavailable_reason
 from fhe_server.service import SchemeService, ServedModel, ServiceState, create_app
 
 QUEUED_MESSAGES = 2
