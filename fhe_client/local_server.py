@@ -238,6 +238,7 @@ def _start(
         try:
             target = _wait_healthy(process, port_file, should_stop, time.monotonic() + timeout_s)
         except _EndedError:
+            _end(process)
             raise _server_error(
                 _log_lines(home, start_of_log), home, "The local server ended at once."
             ) from None
