@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from fhe_client.disk import cache_lock, check_free_space, fresh_file, storage_errors
 from fhe_client.home import private_folder
-from fhe_client.http_lane import with_retries
 from fhe_client.net_errors import NotTacitaError, ProtocolBreachError, StoppedError, shown
+from fhe_client.retries import with_retries
 from fhe_client.watched_socket import never
 from fhe_protocol import SOFTWARE_NAME
 from fhe_protocol.manifest import FileEntry, Manifest

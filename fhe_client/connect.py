@@ -131,7 +131,7 @@ class _Opening:
     def _connection(
         self, url: str, meter: TrafficMeter, tries: int | None = None
     ) -> ServerConnection:
-        from fhe_client.http_lane import Timeouts
+        from fhe_client.retries import Timeouts
         from fhe_client.transport import ServerConnection
 
         timeouts = Timeouts() if tries is None else Timeouts(tries=tries)

@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 
 from fhe_client.disk import cache_lock, check_free_space, remove_tree, storage_errors
 from fhe_client.home import private_folder
-from fhe_client.http_lane import with_retries
 from fhe_client.net_errors import (
     ConnectionLostError,
     NetworkError,
     ProtocolBreachError,
     StorageError,
 )
+from fhe_client.retries import with_retries
 from fhe_client.watched_socket import never
 from fhe_protocol.manifest import Manifest
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import ssl
-import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any, TypeVar
+from typing import Any
 
 import requests
 import truststore
@@ -27,40 +27,15 @@ from fhe_client.net_errors import (
     NetworkError,
     NotTacitaError,
     ProtocolBreachError,
-    StoppedError,
     map_network_error,
     server_error,
 )
 from fhe_client.origin import Origin
+from fhe_client.retries import Timeouts
 from fhe_client.watched_socket import Watch, WatchedSocket, never
 
 CHUNK = 1 << 18
 MAX_ERROR_BODY = 1 << 16
-MAX_WAIT = 30.0
-"""Longest pause between two tries, whatever Retry-After says."""
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """Seconds, and bytes per second.
-
-    Attributes:
-        connect: for a TCP connection and for the TLS handshake, each.
-        control: for a whole small request.
-        stall: what a long transfer may fall behind `rate`; also for one round.
-        rate: slowest acceptable transfer.
-        tries: attempts at anything that may be repeated.
-        first_wait: pause before the second attempt; it doubles from there.
-    """
-
-    connect: float = 5.0
-    control: float = 20.0
-    stall: float = 45.0
-    rate: float = 16_384.0
-    tries: int = 5
-    first_wait: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -71,7 +46,7 @@ class Access:
     meter: TrafficMeter
     token: str | None = None
     pinned_certificate: str | None = None
-    timeouts: Timeouts = Timeouts()
+    timeouts: Timeouts = field(default_factory=Timeouts)
 
     def __repr__(self) -> str:
         return f"Access({self.origin.url!r})"  # never the token
@@ -106,6 +81,20 @@ def checked_token(token: str | None) -> str | None:
     if len(token) > 4096 or not re.fullmatch(r"[\x21-\x7e]+", token):
         raise BadUrlError("The access token has characters that no token has.", "Copy it again.")
     return token
+
+
+def _socket_options() -> list[tuple[int, int, int]]:
+    """No delay for small frames; a peer that vanished is noticed after about a minute, where the system can do that."""
+    options = [
+        (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+        (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    ]
+    for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, name):
+            options.append((socket.IPPROTO_TCP, getattr(socket, name), value))
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux: unacknowledged data, in milliseconds
+        options.append((socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 30_000))
+    return options
 
 
 class _Session(requests.Session):
@@ -152,17 +141,17 @@ class _Adapter(HTTPAdapter):
 
     def __init__(self, access: Access, kind: str, watch: Watch) -> None:
         self._access, self._kind, self._watch = access, kind, watch
-        self._tls = _tls_settings(access)
+        self._settings = {"socket_options": _socket_options(), **_tls_settings(access)}
         super().__init__(max_retries=0)
 
     def init_poolmanager(
         self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any
     ) -> None:
-        super().init_poolmanager(connections, maxsize, block, **pool_kwargs, **self._tls)
+        super().init_poolmanager(connections, maxsize, block, **pool_kwargs, **self._settings)
         self._instrument(self.poolmanager)
 
     def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> Any:
-        manager = super().proxy_manager_for(proxy, **proxy_kwargs, **self._tls)
+        manager = super().proxy_manager_for(proxy, **proxy_kwargs, **self._settings)
         self._instrument(manager)
         return manager
 
@@ -360,43 +349,3 @@ def _seconds(text: str | None) -> float | None:
     if text is None or not re.fullmatch(r"[0-9]{1,6}", text):
         return None
     return float(text)
-
-
-def pause(seconds: float, should_stop: Callable[[], bool]) -> None:
-    """Sleep, unless someone asks to stop.
-
-    Raises:
-        StoppedError: someone did.
-    """
-    until = time.monotonic() + seconds
-    while True:
-        if should_stop():
-            raise StoppedError("Stopped.")
-        left = until - time.monotonic()
-        if left <= 0:
-            return
-        time.sleep(min(left, 0.1))
-
-
-def with_retries(
-    attempt: Callable[[], T],
-    timeouts: Timeouts,
-    should_stop: Callable[[], bool] = never,
-    on_wait: Callable[[NetworkError], None] | None = None,
-) -> T:
-    """Call `attempt` until it succeeds, fails for good, or has been tried `timeouts.tries` times.
-
-    Pauses double from `first_wait`; a longer Retry-After of the server is honoured up to MAX_WAIT.
-    """
-    wait = timeouts.first_wait
-    for left in range(timeouts.tries - 1, -1, -1):
-        try:
-            return attempt()
-        except NetworkError as error:
-            if not error.retryable or left == 0:
-                raise
-            if on_wait is not None:
-                on_wait(error)
-            pause(min(max(wait, error.retry_after or 0.0), MAX_WAIT), should_stop)
-            wait *= 2
-    raise AssertionError("tries is at least 1")

@@ -9,7 +9,6 @@ import time
 from dataclasses import dataclass, replace
 
 from fhe_client.catalogue import ModelInfo
-from fhe_client.http_lane import Timeouts
 from fhe_client.net_errors import (
     BadUrlError,
     BusyError,
@@ -18,6 +17,7 @@ from fhe_client.net_errors import (
     NetworkError,
     StoppedError,
 )
+from fhe_client.retries import Timeouts
 from fhe_client.transport import ServerConnection, check_info
 
 OUTCOMES = (

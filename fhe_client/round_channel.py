@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Protocol
 from urllib.parse import quote, urlsplit
 
-from fhe_client.http_lane import Access, Lane, with_retries
+from fhe_client.http_lane import Access, Lane
 from fhe_client.net_errors import NetworkError, ProtocolBreachError, map_network_error
+from fhe_client.retries import with_retries
 from fhe_client.watched_socket import never
 from fhe_client.websocket_frames import UpgradeRefusedError, WebSocketConnection, handshake
 from fhe_protocol.manifest import Manifest

@@ -8,14 +8,7 @@ from contextlib import closing
 from urllib.parse import quote
 
 from fhe_client.catalogue import MAX_INFO_BYTES, MODEL_NAME, ServerInfo, parse_info
-from fhe_client.http_lane import (
-    Access,
-    Lane,
-    Timeouts,
-    checked_fingerprint,
-    checked_token,
-    with_retries,
-)
+from fhe_client.http_lane import Access, Lane, checked_fingerprint, checked_token
 from fhe_client.meter import TrafficMeter
 from fhe_client.net_errors import (
     NoSuchModelError,
@@ -26,6 +19,7 @@ from fhe_client.net_errors import (
     shown,
 )
 from fhe_client.origin import Origin, parse_origin
+from fhe_client.retries import Timeouts, with_retries
 from fhe_client.round_channel import ReconnectingChannel
 from fhe_client.watched_socket import never
 from fhe_protocol import PROTOCOL_VERSION

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fhe_client.catalogue import ClientFiles, parse_info
-from fhe_client.http_lane import Timeouts
 from fhe_client.net_errors import NotTacitaError, ProtocolBreachError, StoppedError, StorageError
+from fhe_client.retries import Timeouts
 from fhe_client.transport import ServerConnection
 from fhe_protocol.manifest import Manifest
 from fhe_server.artefact import Artefact

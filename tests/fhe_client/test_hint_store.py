@@ -15,7 +15,6 @@ import pytest
 
 from fhe_client.disk import cache_lock
 from fhe_client.hint_store import HintFile, HintsDamagedError, HintStore
-from fhe_client.http_lane import Timeouts
 from fhe_client.net_errors import (
     NetworkError,
     OtherModelError,
@@ -23,6 +22,7 @@ from fhe_client.net_errors import (
     StoppedError,
     StorageError,
 )
+from fhe_client.retries import Timeouts
 from fhe_client.transport import ServerConnection
 from fhe_protocol.manifest import Manifest
 from fhe_server.artefact import Artefact

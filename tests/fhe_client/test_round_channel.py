@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fhe_client.http_lane import Timeouts
 from fhe_client.net_errors import (
     ConnectionLostError,
     NetworkError,
@@ -21,6 +20,7 @@ from fhe_client.net_errors import (
     TlsError,
     UnauthorisedError,
 )
+from fhe_client.retries import Timeouts
 from fhe_client.round_channel import ReconnectingChannel
 from fhe_client.transport import ServerConnection
 from fhe_protocol.manifest import Manifest

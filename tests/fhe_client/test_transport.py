@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from fhe_client.http_lane import Timeouts, checked_token, pause, with_retries
+from fhe_client.http_lane import checked_token
 from fhe_client.net_errors import (
     BadUrlError,
     BusyError,
@@ -29,6 +29,7 @@ from fhe_client.net_errors import (
     UnauthorisedError,
     WrongVersionError,
 )
+from fhe_client.retries import Timeouts, pause, with_retries
 from fhe_client.transport import ServerConnection, check_info
 from fhe_protocol.manifest import Manifest, canonical_json
 from fhe_server.service import hash_token
@@ -287,7 +288,7 @@ def test_a_proxy_is_asked_for_other_computers(monkeypatch: pytest.MonkeyPatch) -
 
 def test_busy_is_waited_for_and_retry_after_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
-    monkeypatch.setattr("fhe_client.http_lane.pause", lambda seconds, stop: waits.append(seconds))
+    monkeypatch.setattr("fhe_client.retries.pause", lambda seconds, stop: waits.append(seconds))
     answers = iter(
         [
             reply(b"{}", "Retry-After: 7", "Connection: close", status="429 Slow down"),
