@@ -190,6 +190,8 @@ QPushButton[kind="primary"]:focus {{ border: 2px solid {c.text}; padding: 5px 13
 QPushButton[kind="primary"]:disabled {{ background: {c.hover}; color: {c.muted};
     border: 1px solid {c.border}; }}
 QPushButton[kind="danger"] {{ color: {c.danger}; border: 1px solid {c.danger}; }}
+QPushButton[kind="danger"]:disabled {{ color: {c.muted}; border: 1px solid {c.border}; }}
+QDialog QLabel {{ padding-right: 2px; }}
 QToolButton {{ background: transparent; border: 1px solid transparent; border-radius: 6px;
     padding: 4px; color: {c.text}; }}
 QToolButton:hover, QToolButton:checked {{ background: {c.hover}; }}

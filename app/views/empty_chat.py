@@ -43,8 +43,8 @@ class EmptyChat(QWidget):
         for shown in (self._picture, self._title):
             layout.addWidget(shown, 0, Qt.AlignmentFlag.AlignHCenter)
         layout.addWidget(parts.centred(self._text, TEXT_WIDTH))
-        for shown in (self._status, self.progress, self.cancel):
-            layout.addWidget(shown, 0, Qt.AlignmentFlag.AlignHCenter)
+        for below in (self._status, self.progress, self.cancel):
+            layout.addWidget(below, 0, Qt.AlignmentFlag.AlignHCenter)
         layout.addStretch(2)
         self.refresh()
 

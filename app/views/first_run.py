@@ -44,7 +44,9 @@ class FirstRunPage(QScrollArea):
             self.tr("Start chatting"), self._start, "primary", "startChatting"
         )
         self._group = QButtonGroup(self)
+        self._pictures: dict[str, QLabel] = {}
         self.setWidget(parts.centred(self._content(), 720))
+        self.redraw()
         self._wire()
         self.local.setChecked(True)
         self._changed()
@@ -104,8 +106,7 @@ class FirstRunPage(QScrollArea):
         frame, layout = parts.card()
         head = QHBoxLayout()
         picture = QLabel()
-        colour = theme.colours().accent if icon == "status-ready" else theme.colours().warning
-        picture.setPixmap(pixmap(icon, colour, 22, self.devicePixelRatioF()))
+        self._pictures[icon] = picture
         head.addWidget(picture)
         head.addWidget(parts.label(title, "strong"), 1)
         layout.addLayout(head)
@@ -137,6 +138,13 @@ class FirstRunPage(QScrollArea):
         layout.addWidget(parts.label(self.tr("Where your key is kept"), "title"))
         layout.addWidget(self.keys)
         return frame
+
+    def redraw(self) -> None:
+        """Draw the icons with the present palette."""
+        c = theme.colours()
+        for icon, picture in self._pictures.items():
+            colour = c.accent if icon == "status-ready" else c.warning
+            picture.setPixmap(pixmap(icon, colour, 22, self.devicePixelRatioF()))
 
     # -- behaviour ---------------------------------------------------------------------------------
 

@@ -202,6 +202,7 @@ class MainWindow(QMainWindow):
         parts.recolour(self)
         self.chats.redraw()
         self.page.redraw()
+        self.first_run.redraw()
         self.server_panel.redraw()
 
     def zoom(self, step: int) -> None:
