@@ -121,9 +121,9 @@ def websockets_sync(url: str) -> Exchange:
     """The synchronous client of the package websockets."""
     from websockets.sync.client import connect
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # it wants to be a context manager
-        connection = connect(url.replace("http", "ws") + PATH, compression=None, max_size=None)
+    # It wants to be a context manager, and says so at its first use.
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    connection = connect(url.replace("http", "ws") + PATH, compression=None, max_size=None)
 
     def exchange(frame: bytes, size: int) -> object:
         connection.send(frame)
