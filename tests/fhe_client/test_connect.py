@@ -1,0 +1,227 @@
+"""Opening a chat against the real service in this process: order, first-use checks, cancelling, network trouble."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from fhe_client import environment
+from fhe_client.chat_events import Callbacks, CancelledError, ConnectOptions, Status
+from fhe_client.connect import Background, open_chat
+from fhe_client.crypto_errors import HintAuditError
+from fhe_client.errors import TacitaError
+from fhe_client.generation import GenerationOptions
+from fhe_client.home import Home
+from fhe_client.keys import MasterKey
+from fhe_client.net_errors import NetworkError
+from fhe_client.open_chat import OpenChat
+from fhe_client.pins import PinStore
+from fhe_client.transcript import Message
+from fhe_protocol.manifest import Manifest, canonical_json, parse_manifest
+from tests.servers import CountingProxy, RunningServer, reply, running_server, scripted_server
+from tests.tiny_world import MODEL, tiny_artefact
+
+OPTIONS = GenerationOptions(max_tokens=5, temperature=0)
+QUESTION = [Message("user", "the cat sat on the mat")]
+
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What opening a chat puts into the environment ends with the test."""
+    monkeypatch.setattr(environment.os, "environ", dict(environment.os.environ))
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RunningServer]:
+    with running_server(tiny_artefact()) as running:
+        yield running
+
+
+@pytest.fixture
+def key() -> Iterator[MasterKey]:
+    with MasterKey.generate(origin="session") as fresh:
+        yield fresh
+
+
+class Told:
+    """Callbacks that remember, and ask to stop at a given state."""
+
+    def __init__(self, stop_at: str = "") -> None:
+        self.states: list[str] = []
+        self._stop_at = stop_at
+        self.callbacks = Callbacks(
+            on_status=self._status, should_stop=lambda: self._stop_at in self.states
+        )
+
+    def _status(self, status: Status) -> None:
+        if self.states[-1:] != [status.state]:
+            self.states.append(status.state)
+
+
+def opened(url: str, key: MasterKey, told: Told | None = None, **more: object) -> OpenChat:
+    options = replace(ConnectOptions(url=url), **more)  # type: ignore[arg-type]
+    return open_chat(options, key, (told or Told()).callbacks)
+
+
+def test_first_and_later_openings(server: RunningServer, key: MasterKey, tacita_home: Path) -> None:
+    told = Told()
+    with opened(server.url, key, told) as chat:
+        assert told.states == ["connecting", "downloading_hints", "auditing", "preparing_keys"]
+        assert (chat.model, chat.server, chat.local) == (MODEL, server.url, False)
+        before = server.counters.rounds
+        got = chat.ask(QUESTION, OPTIONS)
+        assert got.rounds == server.counters.rounds - before == chat.traffic().rounds
+        assert chat.traffic().of("hints")[1] > chat.manifest.hint_bytes
+        assert chat.traffic().of("audit")[0] > 0
+        assert chat.epochs_used == 1
+    chat.close()
+    again = Told()
+    with opened(server.url, key, again) as chat:
+        assert again.states == ["connecting", "preparing_keys"]
+        assert chat.traffic().of("hints") == chat.traffic().of("audit") == (0, 0)
+        assert chat.ask(QUESTION, OPTIONS).text == got.text
+    assert PinStore(Home.at(tacita_home).config).all() == {
+        server.url: {MODEL: chat.manifest.digest}
+    }
+
+
+@pytest.mark.parametrize("state", ["connecting", "downloading_hints", "auditing", "preparing_keys"])
+def test_every_step_can_be_cancelled_and_done_again(
+    state: str, server: RunningServer, key: MasterKey
+) -> None:
+    with pytest.raises(CancelledError):
+        opened(server.url, key, Told(stop_at=state))
+    with opened(server.url, key) as chat:
+        assert chat.ask(QUESTION, OPTIONS).reply_tokens > 0
+
+
+def test_a_model_that_changed_stops_everything_until_it_is_accepted(
+    server: RunningServer, key: MasterKey
+) -> None:
+    with opened(server.url, key):
+        pass
+    with running_server(tiny_artefact(seed=2)) as other, CountingProxy(other.port) as proxy:
+        # The same address, as the client sees it, must serve another model: pin the proxy's to the first one.
+        home = Home.locate()
+        PinStore(home.config).accept(proxy.url, chat_manifest())
+        with pytest.raises(NetworkError) as caught:
+            opened(proxy.url, key)
+        assert caught.value.code == "model_changed"
+        with opened(proxy.url, key, accept_model_change=True):
+            pass
+        with opened(proxy.url, key) as chat:
+            assert chat.manifest.digest != chat_manifest().digest
+
+
+def chat_manifest() -> Manifest:
+    return parse_manifest((tiny_artefact() / "manifest.json").read_bytes())
+
+
+def test_hints_that_lie_fail_the_audit_each_time(key: MasterKey, tmp_path: Path) -> None:
+    folder = tmp_path / MODEL
+    shutil.copytree(tiny_artefact(), folder)
+    document = json.loads((folder / "manifest.json").read_bytes())
+    hints = bytearray((folder / "hints.bin").read_bytes())
+    first_part = parse_manifest(canonical_json(document)).hint_offsets[1]
+    hints[1:first_part:2] = bytes(b ^ 0x40 for b in hints[1:first_part:2])
+    document["hints"][0] = sha256(hints[:first_part]).hexdigest()
+    (folder / "hints.bin").write_bytes(hints)
+    (folder / "manifest.json").write_bytes(canonical_json(document))
+    with running_server(folder) as lying:
+        for _ in range(2):
+            with pytest.raises(HintAuditError):
+                opened(lying.url, key)
+
+
+def info(**changes: object) -> bytes:
+    whole = {
+        "software": "tacita", "protocol_version": 1, "version": "1", "schemes": ["hint"], "models": []
+    }  # fmt: skip
+    return json.dumps({**whole, **changes}).encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (info(protocol_version=99), "wrong_version"),
+        (info(schemes=["other"]), "not_tacita"),
+        (info(), "no_such_model"),
+        (info(software="else"), "not_tacita"),
+        (b"<html>", "not_tacita"),
+    ],
+)
+def test_other_servers_are_refused(body: bytes, code: str, key: MasterKey) -> None:
+    with scripted_server(reply(body)) as url, pytest.raises(TacitaError) as caught:
+        opened(url, key)
+    assert caught.value.code == code
+    assert caught.value.next_step
+
+
+def test_an_unknown_model_is_refused_with_those_there_are(
+    server: RunningServer, key: MasterKey
+) -> None:
+    with pytest.raises(NetworkError, match=MODEL) as caught:
+        opened(server.url, key, model="absent")
+    assert caught.value.code == "no_such_model"
+
+
+def test_a_wrong_token_is_told(key: MasterKey) -> None:
+    good = "a-token-of-some-length"
+    hashes = frozenset({sha256(good.encode()).hexdigest()})
+    with running_server(tiny_artefact(), token_hashes=hashes) as private:
+        for token in (None, "another-token-of-some-length"):
+            with pytest.raises(NetworkError) as caught:
+                opened(private.url, key, token=token)
+            assert caught.value.code == "unauthorised"
+            assert "another-token" not in str(caught.value)
+        with opened(private.url, key, token=good) as chat:
+            assert chat.ask(QUESTION, OPTIONS).reply_tokens > 0
+
+
+def test_a_broken_connection_is_mended_within_the_reply(
+    server: RunningServer, key: MasterKey
+) -> None:
+    told = Told()
+    with CountingProxy(server.port) as proxy, opened(proxy.url, key, told) as chat:
+        whole = chat.ask(QUESTION, OPTIONS)
+        chat.forget()
+        proxy.cut_after_up = proxy.up + whole.bytes_up // 2
+        mended = chat.ask(QUESTION, OPTIONS)
+        assert "reconnecting" in told.states
+        assert mended.reply_tokens == whole.reply_tokens
+        assert mended.rounds == whole.rounds
+
+
+def test_a_stop_while_the_network_hangs_keeps_the_text(
+    server: RunningServer, key: MasterKey
+) -> None:
+    pieces: list[str] = []
+    asked = False
+    with CountingProxy(server.port) as proxy, opened(proxy.url, key) as chat:
+
+        def lose_the_server(text: str) -> None:
+            nonlocal asked
+            pieces.append(text)
+            proxy.__exit__()  # nobody listens any more, and the connection breaks
+            asked = True
+
+        options = GenerationOptions(max_tokens=100, temperature=0)
+        stopped = chat.ask(QUESTION, options, on_piece=lose_the_server, should_stop=lambda: asked)
+    assert stopped.stopped
+    assert stopped.text == "".join(pieces) != ""
+
+
+def test_background_work_hands_on_its_value_or_its_error() -> None:
+    assert Background(lambda: 7).result(lambda: None) == 7
+
+    def fail() -> None:
+        raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        Background(fail).result(lambda: None)
