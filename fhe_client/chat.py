@@ -41,6 +41,8 @@ class ChatReply:
     bytes_up: int
     bytes_down: int
     rounds: int
+    rows_per_pass: int
+    passes: int
     truncated_turns: int
     warning: str | None
 
@@ -165,6 +167,8 @@ class Chat:
             bytes_up=up,
             bytes_down=down,
             rounds=result.rounds,
+            rows_per_pass=result.rows_per_pass,
+            passes=result.passes,
             truncated_turns=dropped,
             warning=self._hybrid.take_warning(),
         )

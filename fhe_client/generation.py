@@ -1,26 +1,24 @@
-"""Writes a reply: the prompt in chunks, then token by token through transformers' own `generate`.
+"""Writes a reply: the prompt in chunks, then pass by pass, one token each or, with guesses, several.
 
 What the server can see of it is the number and sizes of the passes: they follow from the number of prompt tokens that
-the cache does not hold, the window of slots, and the number of tokens written.
+the cache does not hold, the window of slots, and the number of tokens written; with guesses (`drafting`), from how many
+of them were right, too.
 """
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-from transformers import GenerationConfig
-from transformers.generation.streamers import BaseStreamer
-
+from fhe_client.drafting import Drafter, check_draft, rows_per_pass
 from fhe_client.hybrid import HybridModel
 from fhe_client.model_errors import ModelError, PromptTooLongError
 from fhe_client.model_files import GenerationDefaults
 from fhe_client.passes import StopRequestedError
 from fhe_client.pieces import PieceDecoder
+from fhe_client.sampling import Sampler, SamplingSettings
 
 PREFILL_ROWS = 64
 """Prompt tokens of one pass. Longer passes make fewer round trips but a slower answer to Stop."""
@@ -39,6 +37,10 @@ class GenerationOptions:
         temperature: 0 always takes the likeliest token.
         top_p, top_k: sample among the likeliest tokens only; top_k 0 means all.
         seed: makes sampling repeatable, as far as decryption noise lets it.
+        draft: tokens of each pass, 2 to 8, all but one of them guessed from the conversation (see `drafting`: faster
+            over slow networks, more bytes, and the number of passes shows how much the reply repeats). 0 is off;
+            "auto" decides by `round_trip_s` once, before the reply.
+        round_trip_s: seconds of a round trip to the server, if known.
 
     Raises:
         ModelError: a value is out of range.
@@ -49,6 +51,8 @@ class GenerationOptions:
     top_p: float | None = None
     top_k: int | None = None
     seed: int | None = None
+    draft: int | str = 0
+    round_trip_s: float | None = None
 
     def __post_init__(self) -> None:
         _check("max_tokens", self.max_tokens, 1, 1 << 20, int)
@@ -56,6 +60,8 @@ class GenerationOptions:
         _check("top_p", self.top_p, 0.001, 1, float)
         _check("top_k", self.top_k, 0, 1 << 20, int)
         _check("seed", self.seed, 0, (1 << 63) - 1, int)
+        _check("round_trip_s", self.round_trip_s, 0, 3600, float)
+        check_draft(self.draft)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +77,8 @@ class GenerationResult:
         seconds_first: until the first token, None if there was none.
         seconds_per_token: between the tokens after it, None if there were fewer than two.
         rounds: groups computed, i.e. requests to the server.
+        rows_per_pass: tokens of each pass after the prompt; 1 without guesses.
+        passes: passes after the prompt; (tokens - 1) / passes is what a pass brought.
     """
 
     text: str = field(repr=False)
@@ -82,6 +90,8 @@ class GenerationResult:
     seconds_first: float | None
     seconds_per_token: float | None
     rounds: int
+    rows_per_pass: int
+    passes: int
 
 
 def generate(
@@ -116,14 +126,16 @@ def generate(
     """
     context = context_length or hybrid.runner.manifest.context_length
     _check_prompt(input_ids, hybrid, context)
-    room = min(options.max_tokens, context - len(input_ids))
-    run = _Run(hybrid, PieceDecoder(tokenizer, stop_text), on_piece, defaults.stop_tokens)
+    rows = _rows_that_fit(options, context - len(input_ids))
+    # The last pass must fit into the context with all its guesses.
+    room = min(options.max_tokens, context - len(input_ids) - max(0, rows - 2))
+    run = _Run(hybrid, PieceDecoder(tokenizer, stop_text), on_piece, defaults.stop_tokens, rows)
     hybrid.state.should_stop = should_stop
     stopped = False
     try:
         reused = hybrid.cache.reuse(input_ids)
         _prefill(hybrid, input_ids, on_prompt)
-        run.write(input_ids, _generation_config(options, defaults, room), options.seed)
+        run.write(input_ids, Sampler(_settings(options, defaults), options.seed), room)
     except StopRequestedError:
         stopped = True
     except _StopTextFoundError:
@@ -136,7 +148,7 @@ def generate(
 
 
 class _StopTextFoundError(Exception):
-    """Leaves `generate`, which knows stop tokens only, as soon as the stop text is there."""
+    """Leaves the reply as soon as the stop text is there."""
 
 
 class _Run:
@@ -148,6 +160,7 @@ class _Run:
         decoder: PieceDecoder,
         on_piece: OnPiece,
         stop_tokens: Sequence[int],
+        rows: int,
     ) -> None:
         self._hybrid = hybrid
         self.decoder = decoder
@@ -158,21 +171,39 @@ class _Run:
         self._rounds_before = hybrid.state.rounds
         self._tokens: list[int] = []
         self._text: list[str] = []
+        self._rows = rows
+        self._passes = 0
 
-    def write(self, prompt: Sequence[int], config: GenerationConfig, seed: int | None) -> None:
-        """Let transformers write; tokens come back through the streamer."""
-        ids = torch.tensor([list(prompt)], dtype=torch.int64)
-        hybrid = self._hybrid
-        # generate() draws from torch's global generator: seed a copy, and put the old state back.
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(secrets.randbits(63) if seed is None else seed)
-            hybrid.model.generate(
-                input_ids=ids,
-                attention_mask=torch.ones_like(ids),
-                generation_config=config,
-                streamer=_Streamer(self),
-                **{hybrid.cache_keyword: hybrid.cache.layers},
-            )
+    def write(self, prompt: Sequence[int], sampler: Sampler, room: int) -> None:
+        """Up to `room` tokens: one from the rest of the prompt, then passes of equal length."""
+        rows = self._rows
+        drafter = Drafter(prompt if rows > 1 else ())
+        text, fed = list(prompt), list(prompt[len(self._hybrid.cache) :])
+        guesses: list[int] = []
+        while True:
+            chosen = self._pass(fed, guesses, text, sampler)
+            for token in chosen[: room - len(self._tokens)]:
+                text.append(token)
+                self.take(token)
+                if token in self._stop_tokens or len(self._tokens) == room:
+                    return
+                if rows > 1:
+                    drafter.add(token)
+            guesses = drafter.propose(rows - 1)
+            fed = [text[-1], *guesses]
+            self._passes += 1
+            self._hybrid.state.make_room(rows)
+
+    def _pass(
+        self, fed: list[int], guesses: list[int], text: list[int], sampler: Sampler
+    ) -> list[int]:
+        """One pass over `fed`, which ends with the guesses; the tokens that follow `text`. Wrong guesses leave the
+        cache at once, so that nothing that fails later finds them there."""
+        start = len(self._hybrid.cache)
+        chosen = sampler.verify(text, guesses, self._hybrid.logits(fed, 1 + len(guesses)))
+        right = len(chosen) - 1
+        self._hybrid.cache.trim(start + len(fed) - len(guesses) + right)
+        return chosen
 
     def take(self, token: int) -> None:
         """One more token of the reply."""
@@ -201,6 +232,8 @@ class _Run:
             seconds_first=times[0] - self._started if times else None,
             seconds_per_token=pace,
             rounds=self._hybrid.state.rounds - self._rounds_before,
+            rows_per_pass=self._rows,
+            passes=self._passes,
         )
 
     def _reason(self, stopped: bool, cut: bool) -> str:
@@ -216,25 +249,8 @@ class _Run:
             self._on_piece(piece)
 
 
-class _Streamer(BaseStreamer):  # type: ignore[misc, unused-ignore]
-    """Hands tokens on. The first call brings the prompt, which is known already."""
-
-    def __init__(self, run: _Run) -> None:
-        self._run = run
-        self._prompt_due = True
-
-    def put(self, value: torch.Tensor) -> None:
-        if self._prompt_due:
-            self._prompt_due = False
-            return
-        self._run.take(int(value.reshape(-1)[0]))
-
-    def end(self) -> None:
-        """Nothing is left to do: `_Run.finish` runs after failures, too."""
-
-
 def _prefill(hybrid: HybridModel, prompt: Sequence[int], on_prompt: OnPrompt) -> None:
-    """Passes over the prompt until what is left fits into one, which `generate` makes itself."""
+    """Passes over the prompt until what is left fits into one, which brings the first token, too."""
     total = len(prompt)
     on_prompt(len(hybrid.cache), total)
     while True:
@@ -246,23 +262,22 @@ def _prefill(hybrid: HybridModel, prompt: Sequence[int], on_prompt: OnPrompt) ->
         on_prompt(len(hybrid.cache), total)
 
 
-def _generation_config(
-    options: GenerationOptions, defaults: GenerationDefaults, room: int
-) -> GenerationConfig:
-    """Transformers' settings. Everything the server could have chosen has passed `GenerationDefaults`."""
-    values: dict[str, Any] = {"max_new_tokens": room, "use_cache": True}
-    values["eos_token_id"] = list(defaults.stop_tokens) or None
-    values["pad_token_id"] = defaults.stop_tokens[0] if defaults.stop_tokens else 0
-    values["repetition_penalty"] = defaults.repetition_penalty
+def _rows_that_fit(options: GenerationOptions, space: int) -> int:
+    """Tokens of each pass after the prompt; no guesses where the context has no space for one such pass."""
+    rows = rows_per_pass(options.draft, options.round_trip_s)
+    return rows if rows <= space else 1
+
+
+def _settings(options: GenerationOptions, defaults: GenerationDefaults) -> SamplingSettings:
+    """The user's choices, the model's where there are none. What the server could have chosen has been checked."""
     temperature = options.temperature
     if temperature is None:
         temperature = defaults.temperature if defaults.sample else 0.0
-    if temperature < 0.01:
-        return GenerationConfig(do_sample=False, **values)
-    top_p = defaults.top_p if options.top_p is None else options.top_p
-    top_k = defaults.top_k if options.top_k is None else options.top_k
-    return GenerationConfig(
-        do_sample=True, temperature=temperature, top_p=top_p, top_k=top_k, **values
+    return SamplingSettings(
+        temperature=temperature,
+        top_p=defaults.top_p if options.top_p is None else options.top_p,
+        top_k=defaults.top_k if options.top_k is None else options.top_k,
+        repetition_penalty=defaults.repetition_penalty,
     )
 
 

@@ -61,22 +61,33 @@ class HybridModel:
             )
         self._end(with_head=False)
 
-    def next_logits(self, tokens: Sequence[int]) -> torch.Tensor:
+    def logits(self, tokens: Sequence[int], rows: int) -> torch.Tensor:
         """One pass over `tokens` behind those in the cache.
 
+        Args:
+            rows: how many of the last tokens to score what follows them; 1 to the number of tokens.
+
         Returns:
-            float32 (vocabulary,), the scores of the token that follows.
+            float32 (rows, vocabulary), for each of these tokens the scores of the one that follows.
         """
         ids = torch.tensor([list(tokens)], dtype=torch.int64)
         with torch.no_grad():
             output = self.model(
                 input_ids=ids,
                 use_cache=True,
-                logits_to_keep=1,
+                logits_to_keep=rows,
                 **{self.cache_keyword: self.cache.layers},
             )
-        logits: torch.Tensor = output.logits[0, -1]
-        return logits
+        scores: torch.Tensor = output.logits[0, -rows:]
+        return scores
+
+    def next_logits(self, tokens: Sequence[int]) -> torch.Tensor:
+        """One pass over `tokens` behind those in the cache.
+
+        Returns:
+            float32 (vocabulary,), the scores of the token that follows.
+        """
+        return self.logits(tokens, 1)[0]
 
     def take_warning(self) -> str | None:
         """What to tell the user about values that could not be right, or None. Asked once after a reply."""

@@ -57,6 +57,16 @@ class PassState:
         self.passes += 1
         self.runner.begin_pass(rows)
 
+    def make_room(self, rows: int) -> None:
+        """Before a pass that must have exactly `rows` rows: give up the rest of a window that is too short for it.
+
+        Its slots are reserved like those of any pass, and lost. A shorter pass instead would tell nothing either, but
+        equal passes are easier to be sure of.
+        """
+        left = self.runner.rows_until_window_end()
+        if left < rows:
+            self.runner.begin_pass(left)
+
     def check_round(self, group: Group, rows: int) -> None:
         """Before a round leaves: stop if asked, and refuse what the fixed order does not allow.
 
