@@ -1,9 +1,14 @@
 """The modules that stand where a Linear, Conv1D or Embedding was: they own no weight and ask the runner.
 
-y = row_scale * (Wq @ (input_scale * x)) + bias          Wq stays at the server
+y = row_scale * (Wq @ rotated(input_scale * x)) + bias          Wq stays at the server
+
+The rotation mixes blocks of inputs by a Hadamard matrix: the weights were multiplied by its inverse at import, which
+evens them out before they become int8 (docs/decisions/0007-input-scales-from-a-calibration-text.md).
 """
 
 from __future__ import annotations
+
+from functools import cache
 
 import numpy as np
 import torch
@@ -13,6 +18,22 @@ from fhe_client.model_errors import PassError
 from fhe_client.model_files import GroupScales
 from fhe_client.passes import PassState
 from fhe_protocol.manifest import Group
+
+
+@cache
+def hadamard(order: int) -> torch.Tensor:
+    """The symmetric, orthogonal Hadamard matrix: float32 (order, order), order a power of two."""
+    if order == 1:
+        return torch.ones(1, 1)
+    half = hadamard(order // 2) * 0.5**0.5
+    return torch.cat([torch.cat([half, half], 1), torch.cat([half, -half], 1)])
+
+
+def rotated(rows: torch.Tensor, order: int) -> torch.Tensor:
+    """float32 (rows, n) with every `order` inputs in a row multiplied by `hadamard(order)`."""
+    if order == 1:
+        return rows
+    return (rows.reshape(-1, order) @ hadamard(order)).reshape(rows.shape)
 
 
 class GroupCall:
@@ -62,7 +83,7 @@ class GroupCall:
             raise PassError("The model gave a layer an input of the wrong size.")
         if scales.input_scale is not None:
             rows = rows * scales.input_scale
-        rows = self._state.clean(rows)
+        rows = rotated(self._state.clean(rows), scales.rotation)
         self._state.check_round(group, rows.shape[0])
         self._pass = self._state.passes
         self._waiting = set(range(len(group.members)))

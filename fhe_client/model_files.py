@@ -25,6 +25,9 @@ MAX_TEMPLATE_CHARACTERS = 256 << 10
 MAX_STATE_BYTES = 3 << 30
 """Local parameters: norms, biases, position tables, and the token table where it stays on the client."""
 
+MAX_ROTATION = 1024
+"""Inputs that one rotation may mix: its matrix takes the square of it in memory."""
+
 _MAX_CONFIG_INTEGER = 1 << 24
 _MAX_CONFIG_ITEMS = 200_000
 _MAX_DEPTH = 8
@@ -56,15 +59,18 @@ _SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token")
 
 @dataclass(frozen=True)
 class GroupScales:
-    """What turns a group's int8 product into the layer's: y = row_scale * (Wq @ (input_scale * x)).
+    """What turns a group's int8 product into the layer's: y = row_scale * (Wq @ rotated(input_scale * x)).
 
     Attributes:
         row_scale: float32 (m,).
         input_scale: float32 (n,), or None for 1.
+        rotation: b, a power of two that divides n: every b inputs in a row are mixed by the Hadamard matrix of
+            order b over sqrt(b). 1 leaves them as they are.
     """
 
     row_scale: torch.Tensor
     input_scale: torch.Tensor | None
+    rotation: int = 1
 
 
 @dataclass(frozen=True)
@@ -297,6 +303,7 @@ def _read_tensors(
     used = {f"state/{name}" for name in state}
     used |= {f"group/{i}/row_scale" for i in scales}
     used |= {f"group/{i}/input_scale" for i, s in scales.items() if s.input_scale is not None}
+    used |= {f"group/{i}/rotation" for i, s in scales.items() if s.rotation != 1}
     if extra := names - used:
         raise ModelFilesError(f"{_TENSORS} holds {len(extra)} tensors that do not belong there.")
     return state, scales
@@ -308,7 +315,18 @@ def _scales(file: Any, names: set[str], group: Group) -> GroupScales:
         raise ModelFilesError(f"{_TENSORS} lacks {row_name}.")
     row_scale = _tensor(file, row_name, (group.outputs,))
     input_scale = _tensor(file, input_name, (group.inputs,)) if input_name in names else None
-    return GroupScales(row_scale, input_scale)
+    return GroupScales(row_scale, input_scale, _rotation(file, names, group))
+
+
+def _rotation(file: Any, names: set[str], group: Group) -> int:
+    name = f"group/{group.index}/rotation"
+    if name not in names:
+        return 1
+    size = float(_tensor(file, name, (1,)))
+    possible = (1 << k for k in range(1, MAX_ROTATION.bit_length()))
+    if group.kind != "linear" or not any(size == b and group.inputs % b == 0 for b in possible):
+        raise ModelFilesError(f"{name} in {_TENSORS} is not a rotation that this group can have.")
+    return int(size)
 
 
 def _state(file: Any, names: set[str]) -> Iterator[tuple[str, torch.Tensor]]:

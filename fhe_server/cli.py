@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fhe_protocol.version import __version__
+from fhe_server.calibration_text import BUILTIN
 from fhe_server.errors import ArtefactError, ServerError
 from fhe_server.home import models_folder
 from fhe_server.progress import Progress, ProgressLine, ProgressRecords, silent
@@ -83,6 +84,13 @@ def _add_import_options(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="largest decryption noise over a typical output; smaller splits wide layers into more "
         f"parts (default: {DEFAULT_MAX_ERROR})",
+    )
+    parser.add_argument(
+        "--calibrate",
+        default=BUILTIN,
+        metavar="TEXT",
+        help="the text that the scales of the layers' inputs come from: builtin, none, or a file "
+        f"(default: {BUILTIN})",
     )
     parser.add_argument("--threads", type=_positive, help="CPU threads (default: torch's choice)")
     shown = parser.add_mutually_exclusive_group()
@@ -167,7 +175,9 @@ def _run_import(options: argparse.Namespace, source: str, name: str | None) -> i
     from fhe_server.importing import ImportOptions, import_model
 
     _set_threads(options.threads)
-    choices = ImportOptions(local=options.local, max_error=options.max_error)
+    choices = ImportOptions(
+        local=options.local, max_error=options.max_error, calibrate=options.calibrate
+    )
     report = import_model(source, _models(options), name, choices, _progress(options))
     if report.unchanged:
         print(f"{report.manifest.name} had been imported already; nothing was changed.")

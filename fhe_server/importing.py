@@ -7,18 +7,12 @@ a checkpoint twice gives the same digests, and the second time nothing is done.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import errno
 import hashlib
 import json
-import os
 import re
 import shutil
-import tempfile
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,23 +25,30 @@ from fhe_protocol import PROTOCOL_VERSION
 from fhe_protocol.manifest import FORMAT, Manifest, parse_manifest
 from fhe_protocol.parameters import HINT_1024_24, HintParameters, parameters_by_name
 from fhe_server.artefact import Artefact
+from fhe_server.calibration import input_scale, observe
+from fhe_server.calibration_text import BUILTIN, calibration_text
 from fhe_server.checkpoint import Checkpoint, Source, find_source, load_checkpoint
 from fhe_server.client_files import local_tensors, write_configs, write_tokenizer
 from fhe_server.errors import ArtefactError, CheckpointError, DiskSpaceError, ServerError
 from fhe_server.hints import write_hints
 from fhe_server.home import private_folder
 from fhe_server.progress import Progress, silent
-from fhe_server.quantise import DEFAULT_MAX_ERROR, QuantisedMatrix, quantise_group
+from fhe_server.publishing import publishing
+from fhe_server.quantise import (
+    DEFAULT_MAX_ERROR,
+    QuantisedMatrix,
+    quantise_group,
+    rotation_order,
+)
 from fhe_server.tracing import TracedGroup, trace_groups, weight_matrix
 
-IMPORT_VERSION = 1
+IMPORT_VERSION = 2
 """Raised whenever the same checkpoint and options would give another artefact."""
 
 _NOTES = "import.json"
 _PLACEHOLDER = "0" * 64
 _SPACE_MARGIN = 64 << 20
 _WINDOW_SLOTS = 256
-_LEFTOVER_SECONDS = 24 * 3600
 _UNSERVED_NAME = re.compile(r"[^a-z0-9._-]+")
 
 
@@ -59,12 +60,16 @@ class ImportOptions:
         local: layers the client computes itself: "embed", "lm_head", patterns of module names.
         max_error: largest predicted decryption noise over a typical output, per group.
         equalise: let int8 rows be shorter than a peak of 127 where that lowers the total error.
+        rotate: mix the inputs of linear groups by Hadamard matrices, which evens out the weights.
+        calibrate: the text that input scales come from: "builtin", "none" for no scales, or the path of a file.
         parameters: name of the parameter set.
     """
 
     local: tuple[str, ...] = ()
     max_error: float = DEFAULT_MAX_ERROR
     equalise: bool = True
+    rotate: bool = True
+    calibrate: str = BUILTIN
     parameters: str = HINT_1024_24.name
 
 
@@ -136,11 +141,12 @@ def import_model(
     options = options or ImportOptions()
     found = find_source(source) if isinstance(source, str) else source
     chosen = model_name(found.label) if name is None else _valid_name(name)
+    text = calibration_text(options.calibrate)
     notes = {
         "import_version": IMPORT_VERSION,
         "protocol_version": PROTOCOL_VERSION,
         "source_sha256": found.digest(progress),
-        "options": json.loads(json.dumps(dataclasses.asdict(options))),
+        "options": _noted(options, text),
     }
     target = models / chosen
     if (done := _already_done(target, notes)) is not None:
@@ -148,10 +154,19 @@ def import_model(
     progress("loading", 0, 0)
     checkpoint = load_checkpoint(found)
     progress("loading", 1, 1)
-    with _publishing(target) as folder:
-        manifest, errors = _Writer(folder, checkpoint, chosen, options, notes, progress).write()
+    with publishing(target) as folder:
+        manifest, errors = _Writer(
+            folder, checkpoint, chosen, options, text, notes, progress
+        ).write()
     size = (target / "client" / "client.safetensors").stat().st_size
     return ImportReport(target, manifest, False, size, errors)
+
+
+def _noted(options: ImportOptions, text: str | None) -> dict[str, Any]:
+    """The options as JSON, with the calibration text's digest in place of its path."""
+    fields: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(options)))
+    fields["calibrate"] = None if text is None else hashlib.sha256(text.encode()).hexdigest()
+    return fields
 
 
 def _valid_name(name: str) -> str:
@@ -175,55 +190,6 @@ def _already_done(target: Path, notes: dict[str, Any]) -> ImportReport | None:
     return ImportReport(target, artefact.manifest, True, size, {})
 
 
-@contextmanager
-def _publishing(target: Path) -> Iterator[Path]:
-    """A folder that takes the place of `target` if the block ends well, and vanishes if it does not."""
-    try:
-        private_folder(target.parent)
-        _remove_leftovers(target)
-        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.partial-", dir=target.parent))
-    except OSError as error:
-        raise _write_error(target.parent, error) from error
-    try:
-        yield folder
-        _swap(folder, target)
-    except OSError as error:
-        raise _write_error(target.parent, error) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _remove_leftovers(target: Path) -> None:
-    """What an import that was killed left behind. Younger folders may belong to one that is running."""
-    for folder in target.parent.glob(f".{target.name}.partial-*"):
-        if time.time() - folder.stat().st_mtime > _LEFTOVER_SECONDS:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _swap(folder: Path, target: Path) -> None:
-    old = folder.with_name(folder.name + ".old")
-    if target.exists():
-        os.replace(target, old)
-    try:
-        os.replace(folder, target)
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.replace(old, target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _write_error(folder: Path, error: OSError) -> ServerError:
-    if error.errno == errno.ENOSPC:
-        return DiskSpaceError(
-            f"The disk of {folder} is full; nothing was imported.", "Free some space and try again."
-        )
-    return ServerError(
-        f"Cannot write to {folder}: {error.strerror or error}.",
-        "Check its permissions, or use --models.",
-    )
-
-
 class _Writer:
     """One import: fills `folder` and returns the manifest."""
 
@@ -233,6 +199,7 @@ class _Writer:
         checkpoint: Checkpoint,
         name: str,
         options: ImportOptions,
+        text: str | None,
         notes: dict[str, Any],
         progress: Progress,
     ) -> None:
@@ -241,11 +208,13 @@ class _Writer:
         self._checkpoint = checkpoint
         self._name = name
         self._options = options
+        self._text = text
         self._parameters = parameters_by_name(options.parameters)
         self._notes = notes
         self._progress = progress
         self._tensors: dict[str, torch.Tensor] = {}
         self._errors: dict[str, float] = {}
+        self._rms: dict[str, NDArray[np.float64]] = {}
 
     def write(self) -> tuple[Manifest, dict[str, float]]:
         """Write every file; the manifest is parsed back from its own bytes before it is written."""
@@ -253,6 +222,7 @@ class _Writer:
         traced = trace_groups(self._checkpoint.model, self._options.local)
         self._progress("tracing", 1, 1)
         _require_space(self._folder, traced, self._parameters)
+        self._calibrate(traced)
         groups = self._write_weights(traced)
         self._write_client(traced)
         document = self._document(groups)
@@ -264,6 +234,13 @@ class _Writer:
             path.chmod(0o700 if path.is_dir() else 0o600)
         Artefact(self._folder)
         return manifest, self._errors
+
+    def _calibrate(self, traced: Sequence[TracedGroup]) -> None:
+        if self._text is not None:
+            self._progress("calibrating", 0, 0)
+            model, tokenizer = self._checkpoint.model, self._checkpoint.tokenizer
+            self._rms = observe(model, tokenizer, traced, self._text)
+            self._progress("calibrating", 1, 1)
 
     def _write_weights(self, traced: Sequence[TracedGroup]) -> list[dict[str, Any]]:
         """weights.bin, group after group; one group's float matrix is in memory at a time."""
@@ -279,14 +256,21 @@ class _Writer:
     def _quantised(self, group: TracedGroup) -> QuantisedMatrix:
         modules = [self._checkpoint.model.get_submodule(m.module) for m in group.members]
         weight = torch.cat([weight_matrix(module) for module in modules]).numpy()
+        members = [member.outputs for member in group.members]
+        rms = self._rms.get(group.name)
         return quantise_group(
             weight,
             self._parameters,
             embedding=group.kind == "embedding",
-            members=[member.outputs for member in group.members],
+            members=members,
+            input_scale=None if rms is None else input_scale(weight, members, rms),
+            rotation=rotation_order(group.inputs) if self._rotates(group) else 1,
             max_error=self._options.max_error,
             equalise=self._options.equalise,
         )
+
+    def _rotates(self, group: TracedGroup) -> bool:
+        return self._options.rotate and group.kind == "linear"
 
     def _group(self, group: TracedGroup, matrix: QuantisedMatrix, file: Any) -> dict[str, Any]:
         parts = []
@@ -317,6 +301,8 @@ class _Writer:
         self._tensors[f"group/{index}/row_scale"] = torch.from_numpy(matrix.row_scale)
         if matrix.input_scale is not None:
             self._tensors[f"group/{index}/input_scale"] = torch.from_numpy(matrix.input_scale)
+        if matrix.rotation != 1:
+            self._tensors[f"group/{index}/rotation"] = torch.tensor([float(matrix.rotation)])
 
     def _write_client(self, traced: Sequence[TracedGroup]) -> None:
         """The client's part: configuration, tokenizer, and every tensor that is not served."""

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from fhe_client.encrypted_layers import rotated
 from fhe_client.hybrid import build_hybrid
 from fhe_client.model_files import read_model_files
 from fhe_server.artefact import Artefact
@@ -30,6 +31,8 @@ def dequantised(model: Any, folder: Path) -> Any:
         parts = [artefact.weights(group.first_part + k) for k in range(len(group.parts))]
         matrix = torch.from_numpy(np.concatenate(parts, axis=1).astype(np.float32))
         matrix = matrix * tensors[f"group/{group.index}/row_scale"][:, None]
+        if (rotation := tensors.get(f"group/{group.index}/rotation")) is not None:
+            matrix = rotated(matrix, int(rotation))
         if (scale := tensors.get(f"group/{group.index}/input_scale")) is not None:
             matrix = matrix * scale
         pieces = matrix.split([member.outputs for member in group.members])

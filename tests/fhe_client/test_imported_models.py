@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from fhe_client.chat import Chat
+from fhe_client.encrypted_layers import rotated
 from fhe_client.generation import GenerationOptions
 from fhe_client.hybrid import HybridModel, build_hybrid
 from fhe_client.model_files import ModelFiles, read_model_files
@@ -32,12 +33,13 @@ def imported(
 
 
 def dequantise(model: Any, files: ModelFiles, runner: ClearRunner) -> Any:
-    """The model with the weights that the folder holds: diag(row_scale) Wq diag(input_scale)."""
+    """The model with the weights that the folder holds: diag(row_scale) Wq R diag(input_scale)."""
     head = model.get_output_embeddings()
     head.weight = nn.Parameter(head.weight.detach().clone())  # quantised apart from the input table
     for group in runner.manifest.groups:
         scales = files.scales[group.index]
         weight = torch.from_numpy(runner.weights(group)) * scales.row_scale[:, None]
+        weight = rotated(weight, scales.rotation)
         if scales.input_scale is not None:
             weight = weight * scales.input_scale
         pieces = weight.split([member.outputs for member in group.members])

@@ -22,6 +22,7 @@ from fhe_server.artefact import Artefact
 from fhe_server.errors import CheckpointError, DiskSpaceError, ServerError, UnsupportedModelError
 from fhe_server.importing import ImportOptions, ImportReport, import_model, model_name
 from fhe_server.kernel import reference_answer
+from fhe_server.quantise import rotated
 from fhe_server.tracing import weight_matrix
 from tests.tiny_models import CONTEXT, HIDDEN, VOCABULARY, save_tiny, save_tiny_gguf, tiny_model
 
@@ -99,8 +100,10 @@ def test_the_client_gets_scales_and_every_tensor_that_is_not_served(
             artefact.weights(group.first_part)
             * tensors[f"group/{group.index}/row_scale"][:, None].numpy()
         )
-        if group.kind == "embedding":
-            weights = weights * tensors[f"group/{group.index}/input_scale"].numpy()
+        assert (f"group/{group.index}/rotation" in tensors) == (group.kind == "linear")
+        if group.kind == "linear":
+            weights = rotated(weights, int(tensors[f"group/{group.index}/rotation"]))
+        weights = weights * tensors[f"group/{group.index}/input_scale"].numpy()
         modules = [model.get_submodule(m.module) for m in group.members]
         due = torch.cat([weight_matrix(module) for module in modules]).numpy()
         assert np.linalg.norm(weights - due) < 0.02 * np.linalg.norm(due)
@@ -198,7 +201,7 @@ class StopAt:
             raise self.error
 
 
-@pytest.mark.parametrize("stage", ["loading", "tracing", "quantising", "computing hints"])
+@pytest.mark.parametrize("stage", ["loading", "calibrating", "quantising", "computing hints"])
 def test_an_interrupted_import_leaves_nothing(checkpoint: Path, tmp_path: Path, stage: str) -> None:
     with pytest.raises(KeyboardInterrupt):
         import_model(str(checkpoint), tmp_path, progress=StopAt(stage, KeyboardInterrupt()))
@@ -254,7 +257,7 @@ def test_a_swap_that_fails_puts_the_old_model_back(
             raise OSError(errno.EIO, "as asked by the test")
         replace(source, target)
 
-    monkeypatch.setattr(importing.os, "replace", fail_to_publish)
+    monkeypatch.setattr(os, "replace", fail_to_publish)
     with pytest.raises(ServerError):
         import_model(str(checkpoint), tmp_path, None, ImportOptions(local=("lm_head",)))
     assert entries(tmp_path) == [first.folder.name]
@@ -278,7 +281,9 @@ def test_every_stage_reports_its_end(checkpoint: Path, tmp_path: Path) -> None:
     import_model(
         str(checkpoint), tmp_path, progress=lambda stage, *count: last.update({stage: count})
     )
-    assert list(last) == ["checking", "loading", "tracing", "quantising", "computing hints"]
+    assert list(last) == [
+        "checking", "loading", "tracing", "calibrating", "quantising", "computing hints",
+    ]  # fmt: skip
     assert all(done == total > 0 for done, total in last.values())
 
 
@@ -303,3 +308,33 @@ def test_the_summary_tells_sizes_and_traffic(imported: ImportReport) -> None:
     text = "\n".join(imported.lines())
     for word in ("10 groups", "hints", "MB up", "MB down", "client memory", imported.manifest.name):
         assert word in text
+
+
+def test_the_calibration_text_is_part_of_what_an_import_was_made_from(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    text = tmp_path / "own text.txt"
+    text.write_text("the cat sat on the mat, and the dog did not", "utf-8")
+
+    def imported_with(calibrate: str) -> ImportReport:
+        options = ImportOptions(calibrate=calibrate)
+        return import_model(str(checkpoint), tmp_path / "models", "tiny", options)
+
+    own = imported_with(str(text))
+    assert imported_with(str(text)).unchanged
+    assert "own text" not in (own.folder / "import.json").read_text()
+    builtin = imported_with("builtin")
+    assert not builtin.unchanged
+    none = imported_with("none")
+    assert len({r.manifest.digest for r in (own, builtin, none)}) == 3
+    tensors = load_file(none.folder / "client" / "client.safetensors")
+    scaled = [n for n in tensors if n.endswith("/input_scale")]
+    assert scaled == ["group/0/input_scale"]  # the embedding's own
+    text.write_text("and now the text is another one", "utf-8")
+    assert not imported_with(str(text)).unchanged
+
+
+def test_without_rotation_no_group_is_rotated(checkpoint: Path, tmp_path: Path) -> None:
+    report = import_model(str(checkpoint), tmp_path, None, ImportOptions(rotate=False))
+    tensors = load_file(report.folder / "client" / "client.safetensors")
+    assert not [n for n in tensors if n.endswith("/rotation")]

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
+from fhe_client.encrypted_layers import rotated as client_rotated
 from fhe_protocol.parameters import HINT_1024_24
 from fhe_server.errors import QuantisationError, UnsupportedModelError
 from fhe_server.quantise import (
@@ -18,6 +20,8 @@ from fhe_server.quantise import (
     quantise,
     quantise_embedding,
     quantise_group,
+    rotated,
+    rotation_order,
 )
 
 
@@ -195,3 +199,37 @@ def test_no_part_has_more_samples_than_the_security_figure_covers() -> None:
 def test_a_row_too_long_for_any_signal_is_not_taken_for_a_good_one() -> None:
     small = dataclasses.replace(noise(4))
     assert small.variance(np.array([1e6])) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("inputs", "order"), [(576, 64), (1536, 256), (300, 4), (7, 1), (4096, 256)]
+)
+def test_the_rotation_is_the_largest_power_of_two_that_divides_the_inputs(
+    inputs: int, order: int
+) -> None:
+    assert rotation_order(inputs) == order
+
+
+def test_a_rotation_undoes_itself_and_keeps_products() -> None:
+    weight, x = normal(5, 96), normal(3, 96, seed=2)
+    turned = rotated(weight, 32)
+    np.testing.assert_allclose(rotated(turned, 32), weight, atol=1e-5)
+    np.testing.assert_allclose(rotated(x, 32) @ turned.T, x @ weight.T, atol=1e-4)
+    assert (rotated(weight, 1) == weight).all()
+
+
+def test_client_and_server_rotate_alike() -> None:
+    x = normal(3, 96)
+    theirs = client_rotated(torch.from_numpy(x), 32).numpy()
+    np.testing.assert_allclose(theirs, rotated(x, 32), atol=1e-5)
+
+
+def test_a_rotation_evens_out_outliers_and_lowers_the_rounding_error() -> None:
+    weight = normal(64, 512)
+    weight[:, ::37] *= 12
+    plain = quantise(weight, noise(512))
+    better = quantise(weight, noise(512), rotation=256)
+    assert better.rotation == 256
+    assert better.rounding_error < 0.5 * plain.rounding_error
+    errors = [np.linalg.norm(r.dequantised() - weight) for r in (plain, better)]
+    assert errors[1] < 0.5 * errors[0]
