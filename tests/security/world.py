@@ -140,15 +140,21 @@ def document(groups: list[dict[str, Any]], hints: list[str] | None = None) -> di
     return {"format": "tacita-manifest", "version": 1, "model": model, "hints": digests}
 
 
+Shapes = tuple[tuple[str, int, tuple[int, ...]], ...]
+
+
 @cache
-def make_world(
-    shapes: tuple[tuple[str, int, tuple[int, ...]], ...] = SHAPES, seed: int = 1
-) -> World:
+def make_world(shapes: Shapes = SHAPES, seed: int = 1) -> World:
     """A world of random weights; the same arguments give the same one."""
     rng = np.random.default_rng(seed)  # public: weights are no secret
     matrices = [
         rng.integers(-127, 128, size=(m, cuts[-1])).astype(np.int8) for _, m, cuts in shapes
     ]
+    return build_world(shapes, matrices)
+
+
+def build_world(shapes: Shapes, matrices: list[NDArray[np.int8]]) -> World:
+    """A world of the given weights, (m, n) for each group."""
     entries = [group_entry(i, kind, matrices[i], cuts) for i, (kind, _, cuts) in enumerate(shapes)]
     bare = parse_manifest(canonical_json(document(entries)))
     weights, hints = [], []
