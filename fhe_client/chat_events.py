@@ -33,6 +33,7 @@ class ConnectOptions:
         model: a model's name; None takes the server's only or first one.
         accept_model_change: go on, and pin anew, where the model is not the one that was pinned.
         window_slots: slots prepared at a time.
+        scheme: "hint", or "glwe" for Concrete ML's own.
     """
 
     url: str | None = None
@@ -40,6 +41,7 @@ class ConnectOptions:
     model: str | None = None
     accept_model_change: bool = False
     window_slots: int = 256
+    scheme: str = "hint"
     models: Path | None = None
     """Folder of the embedded server's imported models; None means the profile's own."""
 

@@ -135,6 +135,7 @@ def figures(reply: ChatReply, chat: OpenChat) -> dict[str, Any]:
     return {
         "answer": reply.text,
         "model": chat.model,
+        "scheme": chat.scheme,
         "server": "local" if chat.local else chat.server,
         "prompt_tokens": reply.prompt_tokens,
         "reply_tokens": reply.reply_tokens,
@@ -144,6 +145,7 @@ def figures(reply: ChatReply, chat: OpenChat) -> dict[str, Any]:
         "bytes_down": reply.bytes_down,
         "hint_bytes": chat.manifest.hint_bytes,
         "hint_bytes_downloaded": traffic.of("hints")[1],
+        "key_bytes_uploaded": traffic.of("keys")[0],
         "rounds": reply.rounds,
         "epochs_used": chat.epochs_used,
         "tokens_left_in_epoch": chat.tokens_left_in_epoch,
@@ -252,6 +254,7 @@ def _connect_options(options: argparse.Namespace) -> ConnectOptions:
         token=_token(options),
         model=options.model,
         accept_model_change=options.accept_model_change,
+        scheme=options.scheme,
     )
 
 

@@ -11,6 +11,7 @@ from fhe_protocol.version import __version__
 
 SERVER_VARIABLE = "TACITA_SERVER"
 TOKEN_VARIABLE = "TACITA_TOKEN"  # noqa: S105 - the name of a variable
+SCHEMES = ("hint", "glwe")
 KEY_MODES = ("auto", "keyring", "session", "passphrase")
 _EPILOG = """\
 Without --server (or TACITA_SERVER) the embedded server is used, on this computer.
@@ -61,6 +62,12 @@ def _add_connection(parser: argparse.ArgumentParser) -> None:
         "--model",
         metavar="NAME",
         help=f"a model that the server serves (default: its first; locally {DEFAULT_MODEL})",
+    )
+    parser.add_argument(
+        "--scheme",
+        choices=SCHEMES,
+        default=SCHEMES[0],
+        help="hint (default), or glwe: Concrete ML's own scheme, minutes a token with most models",
     )
     parser.add_argument(
         "--token-file",

@@ -2,6 +2,8 @@
 
     server -> version, model -> manifest -> pin -> client files -> hints -> audit (new digests only) -> session -> model
 
+Under the scheme `glwe` keys are made and uploaded where hints are downloaded and audited under `hint`.
+
 Importing torch and transformers takes seconds, so it happens on a thread of its own from the start; the model is built
 while the first window of pads is prepared. Every step can be cancelled. Nothing of the user's is sent before all of it
 is done.
@@ -25,6 +27,8 @@ from fhe_client.local_server import DEFAULT_MODEL, LocalServer, is_imported, pul
 
 if TYPE_CHECKING:
     from fhe_client.catalogue import ServerInfo
+    from fhe_client.glwe.http_channel import HttpGlweChannel
+    from fhe_client.glwe.keys import GlweKeys
     from fhe_client.hint_store import HintFile
     from fhe_client.meter import TrafficMeter
     from fhe_client.open_chat import OpenChat
@@ -93,8 +97,9 @@ class _Opening:
         manifest = connection.manifest(self._choose(info))
         self._check_pin(manifest, connection)
         folder = self._files(manifest, connection)
-        hints = self._hints(manifest, connection)
-        self._audit(manifest, connection, hints)
+        hints = self._hints(manifest, connection) if self.options.scheme == "hint" else None
+        if hints is not None:
+            self._audit(manifest, connection, hints)
         imports.result(self._check_stop)
         return self._assemble(undo, manifest, folder, hints, connection, local)
 
@@ -145,6 +150,10 @@ class _Opening:
         with self._connection(url, meter, _FIRST_TRIES) as connection:
             info = connection.info()
         check_info(info, self.options.model)
+        if self.options.scheme == "glwe":
+            from fhe_client.glwe.opening import check_glwe
+
+            check_glwe(info.schemes)
         return info
 
     def _choose(self, info: ServerInfo) -> str:
@@ -189,16 +198,29 @@ class _Opening:
             audit_hints(manifest, channel, hints, self.key, on_progress=self._progress("auditing"))
         pins.note_audited(manifest)
 
+    def _glwe_keys(
+        self, undo: contextlib.ExitStack, manifest: Manifest, connection: ServerConnection
+    ) -> tuple[GlweKeys, HttpGlweChannel]:
+        """Fresh keys of Concrete ML's scheme, uploaded."""
+        from fhe_client.glwe.opening import make_channel
+
+        def progress(done: int, total: int) -> None:
+            self._status("preparing_keys", done, total, "bytes")
+
+        self._status("preparing_keys")
+        return make_channel(undo, manifest, connection, self.callbacks.should_stop, progress)
+
     def _assemble(
         self,
         undo: contextlib.ExitStack,
         manifest: Manifest,
         folder: Path,
-        hints: HintFile,
+        hints: HintFile | None,
         connection: ServerConnection,
         local: LocalServer | None,
     ) -> OpenChat:
         from fhe_client.chat import Chat
+        from fhe_client.glwe.session import GlweSession
         from fhe_client.hybrid import build_hybrid
         from fhe_client.model_files import read_model_files
         from fhe_client.open_chat import ChatParts, ConversationChannel, OpenChat, follow_passes
@@ -206,18 +228,21 @@ class _Opening:
         from fhe_client.session import InferenceSession
 
         pace = Pace()
-        channel = ConversationChannel(
-            connection.open_rounds(manifest), self.callbacks.on_status, local
-        )
+        report = follow_passes(pace, self.callbacks.on_round)
+        session: InferenceSession | GlweSession
+        if hints is None:
+            keys, rounds = self._glwe_keys(undo, manifest, connection)
+            channel = ConversationChannel(rounds, self.callbacks.on_status, local)
+            session = GlweSession(manifest, channel, keys, on_round=report)
+        else:
+            channel = ConversationChannel(
+                connection.open_rounds(manifest), self.callbacks.on_status, local
+            )
+            slots = self.options.window_slots
+            session = InferenceSession(
+                manifest, channel, hints, self.key, window_slots=slots, on_round=report
+            )
         undo.callback(channel.close)
-        session = InferenceSession(
-            manifest,
-            channel,
-            hints,
-            self.key,
-            window_slots=self.options.window_slots,
-            on_round=follow_passes(pace, self.callbacks.on_round),
-        )
         undo.callback(session.close)
 
         def build() -> tuple[Any, Any]:
@@ -225,7 +250,8 @@ class _Opening:
             return build_hybrid(manifest, files, session), files
 
         building = Background(build)
-        session.prepare(self._progress("preparing_keys"))
+        if isinstance(session, InferenceSession):
+            session.prepare(self._progress("preparing_keys"))
         hybrid, files = building.result(self._check_stop)
         meter = connection.meter
         chat = Chat(hybrid, files, lambda: _both_ways(meter))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fhe_client.chat import Chat, ChatReply
 from fhe_client.chat_events import Callbacks, Status
 from fhe_client.generation import PREFILL_ROWS, GenerationOptions, OnPiece, OnPrompt
+from fhe_client.glwe.session import GlweSession
 from fhe_client.local_server import LocalServer
 from fhe_client.meter import Traffic, TrafficMeter
 from fhe_client.net_errors import NetworkError, StoppedError
@@ -86,7 +87,7 @@ class ChatParts:
     server: str
     manifest: Manifest
     meter: TrafficMeter
-    session: InferenceSession
+    session: InferenceSession | GlweSession
     channel: ConversationChannel
     chat: Chat
     pace: Pace
@@ -104,6 +105,7 @@ class OpenChat:
         self.manifest = parts.manifest
         self.model = parts.manifest.name
         self.pace = parts.pace
+        self.scheme = "glwe" if isinstance(parts.session, GlweSession) else "hint"
 
     @property
     def local(self) -> bool:

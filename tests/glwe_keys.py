@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
+from fhe_client.glwe.keys import GlweKeys
 
 
 class RealKeys:
@@ -48,3 +51,13 @@ def real_keys() -> RealKeys:
     """The keys; skips the test where the library is not installed."""
     pytest.importorskip("concrete_ml_extensions", reason="concrete-ml-extensions has no wheel here")
     return _make()
+
+
+def client_keys() -> GlweKeys:
+    """The client's object around the key pair that all tests share."""
+    shared = real_keys()
+    made = GlweKeys.__new__(GlweKeys)
+    made._library, made._parameters = shared.library, shared.parameters
+    made._private, made.compression_key = shared.private, shared.key_bytes
+    made._owner = os.getpid()
+    return made

@@ -16,7 +16,7 @@ from fhe_client.glwe import scheme
 from fhe_client.glwe.errors import GlweUnavailableError
 from fhe_client.glwe.keys import GlweKeys, load_library
 from fhe_protocol.glwe import GLWE_2048_27, KEY_SIZE, result_size
-from tests.glwe_keys import RealKeys, real_keys
+from tests.glwe_keys import RealKeys, client_keys, real_keys
 
 
 @pytest.fixture(scope="module")
@@ -26,11 +26,7 @@ def helper() -> RealKeys:
 
 @pytest.fixture(scope="module")
 def keys(helper: RealKeys) -> Iterator[GlweKeys]:
-    """Around the key pair that all tests share."""
-    made = GlweKeys.__new__(GlweKeys)
-    made._library, made._parameters = helper.library, helper.parameters
-    made._private, made.compression_key = helper.private, helper.key_bytes
-    made._owner = os.getpid()
+    made = client_keys()
     yield made
     made.close()
 
