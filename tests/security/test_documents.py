@@ -1,0 +1,51 @@
+"""What the security documents name exists: tests, scripts, decision notes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [
+    ROOT / "SECURITY.md",
+    *sorted((ROOT / "docs" / "security").glob("*.md")),
+    *sorted((ROOT / "docs" / "decisions").glob("000[3-6]-*.md")),
+]
+INVARIANTS = ROOT / "tests" / "security" / "test_invariants.py"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_test_that_is_named_exists(document: Path) -> None:
+    for name in re.findall(r"`([^`\s]*test_[^`\s]*)`", document.read_text()):
+        path, _, function = name.rpartition("::")
+        if name.endswith(".py"):
+            path, function = name, ""
+        source = (ROOT / path if path else INVARIANTS).read_text()
+        assert f"def {function}" in source, name
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_decision_and_script_that_is_named_exists(document: Path) -> None:
+    text = document.read_text()
+    for number in re.findall(r"decision (\d{4})", text):
+        assert list((ROOT / "docs" / "decisions").glob(f"{number}-*.md")), number
+    for script in re.findall(r"`(scripts/\w+)`", text):
+        assert (ROOT / script).is_file(), script
+    for link in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (document.parent / link).is_file(), link
+
+
+def test_every_invariant_has_tests() -> None:
+    source = INVARIANTS.read_text()
+    assert all(f"def test_invariant_{number}_" in source for number in range(1, 8))
+
+
+def test_every_mutation_names_a_test_that_exists() -> None:
+    text = (ROOT / "scripts" / "mutations").read_text().replace('"\n        "', "")
+    text = text.replace('INVARIANTS + "', '"tests/security/test_invariants.py::test_invariant_')
+    named = re.findall(r'"(tests/[\w/]+\.py)::(\w+)"', text)
+    assert len(named) > 20
+    for path, function in named:
+        assert f"def {function}(" in (ROOT / path).read_text(), function
