@@ -5,7 +5,7 @@ For every part, with A public, s its secret of this epoch, e fresh errors and H 
     query_pad[t]    = (A*s)_t + e_t   mod 2^24       for the n inputs
     hint_product[t] = (H*s)_t         mod 2^16       for the m outputs
 
-A product in the ring makes all N slots at once; a window keeps some of them.
+How the products are computed, and which way is faster on this machine, is `products`' matter.
 """
 
 from __future__ import annotations
@@ -16,17 +16,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fhe_client.ring import Transform, multiply_approximate, multiply_exact, transform
+from fhe_client.products import HINT_ROWS, MASK_ROWS, make_products
 from fhe_client.secrets import EpochSecrets, die_on_fork
 from fhe_client.window import Window
-from fhe_protocol.manifest import Group, Manifest
-from fhe_protocol.masks import expand_mask
-from fhe_protocol.planes import MASK, OFFSET
+from fhe_protocol.manifest import Manifest
+from fhe_protocol.planes import OFFSET
 
-_ROWS_AT_ONCE = 128
-"""Ring elements per batch: 128 complex128 transforms of length 512 stay inside a core's cache."""
-
-_SPARE_BITS = np.int32(8)
+_ERROR_SLOTS = 32
+"""Slots whose errors are drawn at a time, which bounds the memory of wide parts."""
 
 
 class HintSource(Protocol):
@@ -86,50 +83,21 @@ def fill_part(
     """
     group, part = manifest.parts[index]
     secret = secrets.secret(index)
-    turned = transform(secret)
-    die_on_fork(turned)
+    products = make_products(secret, slots)
+    die_on_fork(products)
     secret.fill(0)
     try:
-        _mask_products(manifest, group, part, turned, slots, query_pads)
-        for row, slot in enumerate(slots.tolist()):
-            errors = secrets.errors(index, slot, query_pads.shape[1])
-            query_pads[row] += errors.astype(np.int32).view(np.uint32) + np.uint32(OFFSET)
-        _hint_products(hints.read(index), turned, slots, hint_products)
+        name = manifest.mask_name(group, part)
+        for start in range(0, name.inputs, MASK_ROWS):
+            stop = min(start + MASK_ROWS, name.inputs)
+            query_pads[:, start:stop] = products.of_mask(manifest.parameters, name, start, stop)
+        for start in range(0, slots.size, _ERROR_SLOTS):
+            some = slice(start, start + _ERROR_SLOTS)
+            errors = secrets.errors(index, slots[some], name.inputs).astype(np.int32)
+            query_pads[some] += (errors + np.int32(OFFSET)).view(np.uint32)
+        hint = hints.read(index)
+        for start in range(0, hint.shape[0], HINT_ROWS):
+            rows = slice(start, start + HINT_ROWS)
+            hint_products[:, rows] = products.of_hint(hint[rows])
     finally:
-        turned.wipe()
-
-
-def _mask_products(
-    manifest: Manifest,
-    group: Group,
-    part: int,
-    secret: Transform,
-    slots: NDArray[np.int64],
-    out: NDArray[np.uint32],
-) -> None:
-    name = manifest.mask_name(group, part)
-    columns = slice(int(slots[0]), int(slots[-1]) + 1) if _contiguous(slots) else slots
-    for start in range(0, name.inputs, _ROWS_AT_ONCE):
-        stop = min(start + _ROWS_AT_ONCE, name.inputs)
-        mask = expand_mask(manifest.parameters, name, start, stop).view(np.int32)
-        centred = (mask << _SPARE_BITS) >> _SPARE_BITS  # sign-extends 24 bits: [-2^23, 2^23)
-        product = multiply_exact(centred, secret)
-        out[:, start:stop] = (product[:, columns].T & MASK).astype(np.uint32)
-
-
-def _hint_products(
-    hint: NDArray[np.uint16],
-    secret: Transform,
-    slots: NDArray[np.int64],
-    out: NDArray[np.uint16],
-) -> None:
-    columns = slice(int(slots[0]), int(slots[-1]) + 1) if _contiguous(slots) else slots
-    centred = hint.view(np.int16)  # mod 2^16 a hint is its two's complement: already centred
-    for start in range(0, hint.shape[0], _ROWS_AT_ONCE):
-        stop = min(start + _ROWS_AT_ONCE, hint.shape[0])
-        product = multiply_approximate(centred[start:stop], secret)
-        out[:, start:stop] = (product[:, columns].T & 0xFFFF).astype(np.uint16)
-
-
-def _contiguous(slots: NDArray[np.int64]) -> bool:
-    return bool(np.all(np.diff(slots) == 1))
+        products.wipe()

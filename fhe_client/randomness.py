@@ -35,8 +35,16 @@ class SecretStream:
             raise ValueError("a secret stream needs a key of at least 32 bytes")
         encoded = encode_fields(_DOMAIN, bytes(key), *purpose)
         material = hashlib.shake_256(encoded).digest(48)
-        cipher = Cipher(algorithms.AES(material[:32]), modes.CTR(material[32:]))
-        self._encryptor = cipher.encryptor()
+        self._algorithm = algorithms.AES(material[:32])
+        self._start = int.from_bytes(material[32:], "big")
+        self.seek(0)
+
+    def seek(self, block: int) -> None:
+        """Go on from the block of 16 bytes with that number, counted from the start of the stream."""
+        counter = (self._start + block) % (1 << 128)
+        self._encryptor = Cipher(
+            self._algorithm, modes.CTR(counter.to_bytes(16, "big"))
+        ).encryptor()
 
     def read(self, count: int) -> NDArray[np.uint8]:
         """The next `count` bytes."""
@@ -64,9 +72,13 @@ def sample_centred_binomial(rng_secret: SecretStream, count: int, eta: int) -> N
     Args:
         eta: 1 to 8; one draw takes 2*eta of 16 bits.
     """
+    return centred_binomial_of(rng_secret.read(2 * count).view("<u2"), eta)
+
+
+def centred_binomial_of(words: NDArray[np.uint16], eta: int) -> NDArray[np.int8]:
+    """The centred binomial value of every uniform 16-bit word, in the shape of `words`."""
     if not 1 <= eta <= 8:
         raise ValueError("eta must lie in 1..8")
-    words = rng_secret.read(2 * count).view("<u2")
     low = np.uint16((1 << eta) - 1)
     plus = np.bitwise_count(words & low).astype(np.int8)
     minus = np.bitwise_count((words >> np.uint16(eta)) & low).astype(np.int8)

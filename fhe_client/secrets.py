@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fhe_client.crypto_errors import SecretWipedError
 from fhe_client.keys import MasterKey
-from fhe_client.randomness import SecretStream, sample_centred_binomial, sample_ternary
+from fhe_client.randomness import SecretStream, centred_binomial_of, sample_ternary
 from fhe_protocol.parameters import HintParameters
 
 
@@ -65,10 +65,22 @@ class EpochSecrets:
         """s of one part: int8 (N,), uniform in {-1, 0, 1}. The caller wipes it."""
         return sample_ternary(self._stream(b"secret", part_index), self._parameters.ring_degree)
 
-    def errors(self, part_index: int, slot: int, count: int) -> NDArray[np.int8]:
-        """e of one part at one slot: int8 (n,), always the same for the same slot."""
-        stream = self._stream(b"error", part_index, slot)
-        return sample_centred_binomial(stream, count, self._parameters.error_eta)
+    def errors(self, part_index: int, slots: NDArray[np.int64], count: int) -> NDArray[np.int8]:
+        """e of one part at some slots: int8 (k, n), for every slot always the same.
+
+        Args:
+            count: n of the part; the same at every call, for it places the slots in the stream.
+        """
+        stream = self._stream(b"error", part_index)
+        blocks = -(-2 * count // 16)  # of 16 bytes, for one slot: two bytes a value
+        words = np.empty((slots.size, count), dtype="<u2")
+        row = 0
+        for run in np.split(slots, np.flatnonzero(np.diff(slots) != 1) + 1):
+            stream.seek(int(run[0]) * blocks)
+            raw = stream.read(run.size * blocks * 16).view("<u2").reshape(run.size, -1)
+            words[row : row + run.size] = raw[:, :count]
+            row += run.size
+        return centred_binomial_of(words, self._parameters.error_eta)
 
     def wipe(self) -> None:
         """Forget the key. Pads that were prepared from it stay valid until they are spent."""

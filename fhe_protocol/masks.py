@@ -91,6 +91,20 @@ def expand_mask(
     )
 
 
+def expand_mask_planes(
+    parameters: HintParameters, name: MaskName, start: int, stop: int
+) -> NDArray[np.int8]:
+    """Rows start..stop of A - 0x808080 as digit planes: int8 (3, stop - start, N).
+
+    The balanced digits of v - 0x808080 are the bytes of v, each less 128: no carry, hence no arithmetic.
+    """
+    if not 0 <= start <= stop <= name.inputs:
+        raise ValueError("mask rows out of range")
+    raw = _stream(parameters, name, start, stop - start)
+    planes = np.moveaxis(raw.reshape(stop - start, parameters.ring_degree, _BYTES), 2, 0)
+    return np.bitwise_xor(planes, np.uint8(0x80), order="C").view(np.int8)
+
+
 def _stream(parameters: HintParameters, name: MaskName, start: int, rows: int) -> NDArray[np.uint8]:
     seed = mask_seed(parameters, name)
     row_bytes = (

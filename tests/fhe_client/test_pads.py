@@ -29,7 +29,7 @@ def expected_query_pads(secrets: EpochSecrets, index: int, slots: Any) -> Any:
     group, part = WORLD.manifest.parts[index]
     mask = expand_mask(PARAMETERS, WORLD.manifest.mask_name(group, part)).astype(np.int64)
     product = naive(mask, secrets.secret(index))[:, slots].T
-    errors = np.stack([secrets.errors(index, int(t), mask.shape[0]) for t in slots])
+    errors = np.stack([secrets.errors(index, np.array([t]), mask.shape[0])[0] for t in slots])
     return (product + errors + OFFSET) % (1 << 24)
 
 

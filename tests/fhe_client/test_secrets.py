@@ -62,11 +62,13 @@ def test_the_master_key_counts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_errors_belong_to_their_slot() -> None:
     made = epoch()
-    errors = made.errors(1, 7, 500)
-    assert np.array_equal(errors, made.errors(1, 7, 500))
-    assert np.array_equal(errors[:100], made.errors(1, 7, 100))
+    errors = made.errors(1, np.array([7]), 501)[0]
+    assert np.array_equal(errors, made.errors(1, np.array([7]), 501)[0])
+    together = made.errors(1, np.array([5, 6, 7, 8, 1000]), 501)
+    assert np.array_equal(errors, together[2])
+    assert len({row.tobytes() for row in together}) == 5
     for part, slot in ((1, 8), (2, 7), (7, 1)):
-        assert not np.array_equal(errors, made.errors(part, slot, 500))
+        assert not np.array_equal(errors, made.errors(part, np.array([slot]), 501)[0])
     assert abs(int(errors.max())) <= 5
 
 
@@ -75,7 +77,7 @@ def test_a_wiped_epoch_gives_nothing() -> None:
     made.wipe()
     made.wipe()
     assert bytes(made._key) == bytes(32)
-    for act in (lambda: made.secret(0), lambda: made.errors(0, 0, 4)):
+    for act in (lambda: made.secret(0), lambda: made.errors(0, np.array([0]), 4)):
         with pytest.raises(SecretWipedError):
             act()
     assert repr(made) == "EpochSecrets(wiped)"
