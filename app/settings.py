@@ -38,8 +38,8 @@ class Settings:
     servers: list[SavedServer] = field(default_factory=list)
     local_model: str = ""
     max_tokens: int = 256
-    temperature: float = 0.7
-    top_p: float = 0.95
+    temperature: float = 0.2  # what the default model is recommended to be used with
+    top_p: float = 0.9
     seed: int | None = None
     appearance: str = "system"
     zoom: int = 100

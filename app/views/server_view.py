@@ -103,6 +103,11 @@ def hex_lines(head: bytes, lines: int = HEX_LINES) -> str:
     )
 
 
+def breakable(name: str) -> str:
+    """A group's name with places where a line may end: names have no spaces."""
+    return name.replace(".", ".\u200b").replace("+", "\u200b+")
+
+
 class ServerViewPanel(QFrame):
     """The user's words above, what left the computer below, a slider through the layers."""
 
@@ -113,7 +118,7 @@ class ServerViewPanel(QFrame):
         self.setFixedWidth(336)
         self._views: list[ServerView] = []
         self.words = parts.label("", wrap=True, name="ownWords")
-        self.group = parts.label("", "strong", name="groupName")
+        self.group = parts.label("", "strong", wrap=True, name="groupName")
         self.facts = parts.label("", "muted", wrap=True)
         self.picture = BytePicture()
         self.bytes = parts.label("", name="hex")
@@ -171,7 +176,7 @@ class ServerViewPanel(QFrame):
         if not 0 <= index < len(self._views) or not self.isVisible():
             return
         view = self._views[index]
-        self.group.setText(view.group)
+        self.group.setText(breakable(view.group))
         self.picture.show_bytes(view.head)
         self.bytes.setText(hex_lines(view.head))
         size = view.rows * view.width * 3

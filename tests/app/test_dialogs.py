@@ -175,7 +175,7 @@ def test_sampling_and_system_prompt(desk: Desk, profile: Path) -> None:
             assert b"CANARY" not in path.read_bytes(), path
     page.reset()
     assert window.controller.system_prompt() == ""
-    assert window.controller.settings.temperature == 0.7
+    assert window.controller.settings.temperature == 0.2
 
 
 def test_appearance_changes_at_once(desk: Desk) -> None:
