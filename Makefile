@@ -10,7 +10,7 @@ export TACITA_HOME ?= $(CURDIR)/.tacita
 export PROMPT
 
 .DEFAULT_GOAL := help
-.PHONY: help chat ask app serve test check lint format clean
+.PHONY: help chat ask app serve test check lint format security clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -39,6 +39,10 @@ test: ## every test: make test [ARGS="-k name"]
 check: ## format, lint, types, import contracts
 	@scripts/setup run
 	@scripts/check
+
+security: ## the seven invariants and both hostile suites, as a table
+	@scripts/setup test
+	@scripts/security
 
 lint: ## format and lint only, fast
 	@scripts/setup run

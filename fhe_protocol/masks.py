@@ -3,7 +3,7 @@
 A is n ring elements of N coefficients, uniform mod 2^24. The seed is SHAKE-256 over an injective (length-prefixed)
 encoding of everything that names the mask, so that a server can only resample A by changing the model digest,
 and two parts never share one. The stream is AES-256-CTR under that seed: public, so a block cipher with
-hardware support is as good as an extendable-output function and ten times faster
+hardware support is as good as an extendable-output function and five times faster
 (docs/decisions/0003-masks-from-aes-ctr.md).
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -42,10 +43,10 @@ def test_every_invariant_has_tests() -> None:
     assert all(f"def test_invariant_{number}_" in source for number in range(1, 8))
 
 
-def test_every_mutation_names_a_test_that_exists() -> None:
-    text = (ROOT / "scripts" / "mutations").read_text().replace('"\n        "', "")
-    text = text.replace('INVARIANTS + "', '"tests/security/test_invariants.py::test_invariant_')
-    named = re.findall(r'"(tests/[\w/]+\.py)::(\w+)"', text)
-    assert len(named) > 20
-    for path, function in named:
+def test_every_mutation_fits_the_sources_and_names_a_test_that_exists() -> None:
+    mutations = runpy.run_path(str(ROOT / "scripts" / "mutations"))["MUTATIONS"]
+    assert len(mutations) > 20
+    for mutation in mutations:
+        path, _, function = mutation.test.partition("::")
         assert f"def {function}(" in (ROOT / path).read_text(), function
+        assert (ROOT / mutation.file).read_text().count(mutation.old) == 1, mutation.what
