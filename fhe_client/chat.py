@@ -10,6 +10,7 @@ from fhe_client.generation import (
     GenerationResult,
     OnPiece,
     OnPrompt,
+    OnTokens,
     generate,
 )
 from fhe_client.hybrid import HybridModel
@@ -85,6 +86,7 @@ class Chat:
         *,
         on_piece: OnPiece = lambda text: None,
         on_prompt: OnPrompt = lambda done, total: None,
+        on_tokens: OnTokens = lambda count: None,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> ChatReply:
         """Write the reply to the last message.
@@ -110,6 +112,7 @@ class Chat:
             stop_text="" if self._renderer is not None else PLAIN_STOP,
             on_piece=on_piece,
             on_prompt=on_prompt,
+            on_tokens=on_tokens,
             should_stop=should_stop,
         )
         up_now, down_now = self._traffic()

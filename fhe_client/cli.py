@@ -268,6 +268,7 @@ def _generation_options(options: argparse.Namespace) -> Any:
             temperature=options.temperature,
             top_p=options.top_p,
             seed=options.seed,
+            draft=options.draft,
         )
     except ModelError as error:
         raise UsageError(error.message, error.next_step) from error

@@ -102,7 +102,21 @@ def _add_generation(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="makes sampling repeatable, as far as the noise of decryption lets it",
     )
+    parser.add_argument(
+        "--draft",
+        type=_draft,
+        default=0,
+        metavar="K|auto",
+        help="check K tokens (2 to 8) in each pass, guessed from the conversation: faster over slow networks, "
+        "about K times the bytes, and the number of passes shows the server how much the reply repeats; "
+        "“auto” decides by the round-trip time (default: 0, off)",
+    )
     parser.add_argument("--system", metavar="TEXT", help="instructions for the model")
+
+
+def _draft(text: str) -> int | str:
+    """A number or "auto"; which numbers are possible is checked with the other options."""
+    return text if text == "auto" else int(text)
 
 
 def _add_test(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -26,6 +26,8 @@ PREFILL_ROWS = 64
 OnPiece = Callable[[str], None]
 OnPrompt = Callable[[int, int], None]
 """(prompt tokens done, prompt tokens in all), reused ones included."""
+OnTokens = Callable[[int], None]
+"""(tokens of the reply so far), after each pass that brought some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,7 @@ def generate(
     stop_text: str = "",
     on_piece: OnPiece = lambda text: None,
     on_prompt: OnPrompt = lambda done, total: None,
+    on_tokens: OnTokens = lambda count: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> GenerationResult:
     """Write the reply to a prompt.
@@ -117,6 +120,7 @@ def generate(
         stop_text: ends the reply where a model has no stop token for it.
         on_piece: gets each piece of text, in this thread.
         on_prompt: gets the progress of the prompt.
+        on_tokens: gets the number of tokens after each pass.
         should_stop: asked before each round; True ends the reply there.
 
     Raises:
@@ -130,6 +134,7 @@ def generate(
     # The last pass must fit into the context with all its guesses.
     room = min(options.max_tokens, context - len(input_ids) - max(0, rows - 2))
     run = _Run(hybrid, PieceDecoder(tokenizer, stop_text), on_piece, defaults.stop_tokens, rows)
+    run.on_tokens = on_tokens
     hybrid.state.should_stop = should_stop
     stopped = False
     try:
@@ -172,6 +177,7 @@ class _Run:
         self._tokens: list[int] = []
         self._text: list[str] = []
         self._rows = rows
+        self.on_tokens: OnTokens = lambda count: None
         self._passes = 0
 
     def write(self, prompt: Sequence[int], sampler: Sampler, room: int) -> None:
@@ -189,6 +195,7 @@ class _Run:
                     return
                 if rows > 1:
                     drafter.add(token)
+            self.on_tokens(len(self._tokens))
             guesses = drafter.propose(rows - 1)
             fed = [text[-1], *guesses]
             self._passes += 1

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fhe_client.chat import Chat, ChatReply
 from fhe_client.chat_events import Callbacks, Status
+from fhe_client.drafting import AUTO
 from fhe_client.generation import PREFILL_ROWS, GenerationOptions, OnPiece, OnPrompt
 from fhe_client.glwe.session import GlweSession
 from fhe_client.local_server import LocalServer
@@ -82,6 +83,7 @@ class ChatParts:
         server: the address, as it is shown.
         meter: counts everything since `open_chat` began.
         local_server: the embedded server, if it is one.
+        round_trip: measures the seconds of a round trip to the server.
     """
 
     server: str
@@ -94,6 +96,7 @@ class ChatParts:
     callbacks: Callbacks
     local_server: LocalServer | None
     cleanup: contextlib.ExitStack
+    round_trip: Callable[[], float | None] = lambda: None
 
 
 class OpenChat:
@@ -148,14 +151,28 @@ class OpenChat:
         try:
             parts.channel.ensure_local_server()
             reply = parts.chat.ask(
-                messages, options, on_piece=on_piece, on_prompt=passes, should_stop=should_stop
+                messages,
+                self._with_round_trip(options),
+                on_piece=on_piece,
+                on_prompt=passes,
+                on_tokens=self.pace.tokens_written,
+                should_stop=should_stop,
             )
         finally:
             parts.channel.stop_with(_never)
         new_tokens = reply.prompt_tokens - reply.reused_tokens
         passes_made = -(-new_tokens // PREFILL_ROWS)
-        self.pace.learn(new_tokens, passes_made, reply.seconds_first, reply.seconds_per_token)
+        each = reply.seconds_per_token
+        if each is not None and reply.passes:
+            each *= (reply.reply_tokens - 1) / reply.passes
+        self.pace.learn(new_tokens, passes_made, reply.seconds_first, each)
         return reply
+
+    def _with_round_trip(self, options: GenerationOptions) -> GenerationOptions:
+        """The options, with what "auto" must know. Rows of the `glwe` scheme cost too much to guess with."""
+        if options.draft != AUTO or options.round_trip_s is not None or self.scheme == "glwe":
+            return options
+        return replace(options, round_trip_s=self._parts.round_trip())
 
     def estimate(self, messages: Sequence[Message], options: GenerationOptions) -> Estimate:
         """What reading these messages would cost, without sending anything."""

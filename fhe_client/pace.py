@@ -32,36 +32,41 @@ class Pace:
         self._clock = clock
         self._pass = FIRST_GUESS_PASS
         self._prompt_token = FIRST_GUESS_TOKEN
-        self._starts: list[float] = []
+        self._starts: list[tuple[float, int]] = []  # of passes, with the tokens before them
         self._reply_began = 0
+        self._tokens = 0
 
     @property
     def tokens(self) -> int:
-        """Tokens of the reply that are finished (the pass under way makes the next one)."""
-        return max(0, len(self._starts) - self._reply_began - 1)
+        """Tokens of the reply that are finished (the pass under way makes the next ones)."""
+        return self._tokens
 
     @property
     def seconds_per_token(self) -> float | None:
         """Of the reply under way, or of the last one; None before two of its passes have begun."""
         starts = self._starts[self._reply_began + 1 :]
-        if len(starts) < 2:
+        if len(starts) < 2 or starts[-1][1] <= starts[0][1]:
             return None
-        return (starts[-1] - starts[0]) / (len(starts) - 1)
+        return (starts[-1][0] - starts[0][0]) / (starts[-1][1] - starts[0][1])
 
     def begin_reply(self) -> None:
         """A prompt is about to be read."""
-        self._starts, self._reply_began = [], 0
+        self._starts, self._reply_began, self._tokens = [], 0, 0
 
     def pass_began(self) -> None:
         """The first round of a pass is through."""
-        self._starts.append(self._clock())
+        self._starts.append((self._clock(), self._tokens))
+
+    def tokens_written(self, count: int) -> None:
+        """The reply has so many tokens now."""
+        self._tokens = count
 
     def prompt_read(self) -> None:
         """The passes so far were of the prompt alone."""
         self._reply_began = len(self._starts)
 
     def learn(self, new_tokens: int, passes: int, first: float | None, each: float | None) -> None:
-        """Take a finished reply into account: seconds to its first token and for each of the others."""
+        """Take a finished reply into account: seconds to its first token and of each pass after it."""
         if each is not None and each > 0:
             self._pass = each
         if first is not None and new_tokens > 1:
