@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -252,9 +253,11 @@ def _token_hashes(path: Path | None) -> frozenset[str]:
         raise ServerError(
             f"The token file {path} holds no token.", "Write one token a line into it."
         )
-    if short := [position for position, token in enumerate(tokens, 1) if len(token) < MIN_TOKEN]:
+    usable = [re.fullmatch(rf"[!-~]{{{MIN_TOKEN},4096}}", token) is not None for token in tokens]
+    if not all(usable):
         raise ServerError(
-            f"Token {short[0]} in {path} is shorter than {MIN_TOKEN} characters.",
+            f"Token {usable.index(False) + 1} in {path} is shorter than {MIN_TOKEN} characters, or has some "
+            "that no HTTP header can carry.",
             "Make random ones, for example with: openssl rand -hex 32",
         )
     return frozenset(hash_token(token) for token in tokens)

@@ -99,7 +99,7 @@ def test_tokens_are_read_from_a_file_and_kept_as_digests(
 ) -> None:
     seen: list[ServeOptions] = []
     monkeypatch.setattr(serving, "serve", lambda options: seen.append(options) or 0)
-    first, second = "a" * 16, "another token of some length"
+    first, second = "a" * 16, "another-token-of-some-length"
     path = tmp_path / "tokens"
     path.write_text(f"# who may come\n{first}\n\n  {second}  \n")
     assert main(["serve", "--token-file", str(path)]) == 0
@@ -113,7 +113,8 @@ def test_tokens_are_read_from_a_file_and_kept_as_digests(
     [
         (None, "Cannot read the token file"),
         (b"# nothing\n\n", "holds no token"),
-        (b"short\n", "shorter than 16 characters"),
+        (b"short\n", "Token 1 in"),
+        (b"long-enough-for-a-token\nlong enough but with spaces\n", "Token 2 in"),
         (b"\xff\xfe\n", "not UTF-8"),
     ],
 )
