@@ -131,7 +131,7 @@ def measure_hint(shape: Shape, x: NDArray[np.float32], key: MasterKey, repeat: i
     groups = _quantised(shape.inputs, shape.outputs)
     group = groups.manifest.groups[0]
     server = _Kernels(groups)
-    with InferenceSession(groups.manifest, server, server, key, window_slots=16) as session:
+    with InferenceSession(groups.manifest, server, server, key, window_slots=64) as session:
         session.prepare()
 
         def token() -> NDArray[np.float32]:
@@ -200,7 +200,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     with MasterKey.generate(origin="session") as master:
         for shape in shapes:
             x = rng.normal(size=(1, shape.inputs)).astype(np.float32)
-            found["hint"].append(measure_hint(shape, x, master, max(3, options.repeat)))
+            found["hint"].append(measure_hint(shape, x, master, max(21, options.repeat)))
             found["glwe"].append(measure_glwe(shape, x, keys, options.outputs, options.repeat))
             print_row(f"{shape.count:3} x {shape.inputs} -> {shape.outputs}", found)
     totals = {name: [total(shapes, rows)] for name, rows in found.items()}
@@ -244,6 +244,9 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
+    torch.set_num_threads(
+        1
+    )  # as the server does for small rounds; the other library has threads of its own
     report = run(options)
     print(
         f"one token: glwe takes {report['ratio_cpu']:,.0f} times the CPU time of hint "
