@@ -38,6 +38,7 @@ class Controller(QObject):
     keys_changed = Signal(KeysStatus)
     passphrase_needed = Signal(Failure)
     versions_changed = Signal(dict)
+    begun_again = Signal()
 
     def __init__(
         self,
@@ -91,6 +92,23 @@ class Controller(QObject):
         self.engine.quit()
         self.vault.wait(2_000)
         self.library.close()
+
+    def suspend(self) -> None:
+        """End the engine and close the history, so that their files can be deleted."""
+        self.stop()
+        self._save_partial()
+        self.engine.quit()
+        self.vault.wait(2_000)
+        self._queue.clear()
+        self._connecting = False
+        self.connection = None
+        self._set_ready(False)
+        self.library.begin_again()
+
+    def begin_again(self) -> None:
+        """Start anew after ``suspend``, with whatever settings and keys there are now."""
+        self.begun_again.emit()
+        self.start()
 
     def restart_engine(self) -> None:
         """Start the engine again after it died."""

@@ -161,6 +161,7 @@ class Connection:
     server: str
     hint_bytes: int = 0
     layers: int = 0
+    digest: str = ""
 
     @classmethod
     def parse(cls, value: Json) -> Connection:
@@ -169,4 +170,5 @@ class Connection:
             string(value, "server"),
             integer(value, "hint_bytes"),
             integer(value, "layers"),
+            string(value, "digest"),
         )

@@ -89,6 +89,16 @@ class Library(QObject):
             self._temporary = None
         self.history.close()
 
+    def begin_again(self) -> None:
+        """Close every history and go on with an empty one in memory, as at the start."""
+        self.close()
+        self.history = History(None)
+        self.current = None
+        self.settled = False
+        self.moved = {}
+        self.chats_changed.emit()
+        self.chat_opened.emit()
+
     # -- choosing a chat ---------------------------------------------------------------------------
 
     def new_chat(self, *, temporary: bool = False) -> None:

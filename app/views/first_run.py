@@ -156,6 +156,12 @@ class FirstRunPage(QScrollArea):
         server = self.local.isChecked() or self.form.valid
         self.start_button.setEnabled(server and self.keys.valid)
 
+    def begin_again(self) -> None:
+        """Be ready for another first run, after everything was erased."""
+        self.error.hide()
+        self.keys.clear()
+        self._changed()
+
     def _start(self) -> None:
         server = LOCAL
         if self.remote.isChecked():

@@ -99,6 +99,7 @@ class MainWindow(QMainWindow):
         controller = self.controller
         self.eye.toggled.connect(self.show_server_view)
         self.first_run.finished.connect(self._choose_page)
+        controller.begun_again.connect(self._begun_again)
         self.chats.export_asked.connect(self.data.export)
         controller.library.chat_opened.connect(self._chat_opened)
         controller.library.chats_changed.connect(self._show_title)
@@ -119,6 +120,13 @@ class MainWindow(QMainWindow):
         self.stack.setCurrentIndex(1 if self.controller.settings.first_run else 0)
         if self.stack.currentIndex() == 0:
             self.page.composer.draft.setFocus()
+
+    def _begun_again(self) -> None:
+        self.first_run.begin_again()
+        self._choose_page()
+        self.apply_theme()
+        if self._settings_dialog is not None and self.controller.settings.first_run:
+            self._settings_dialog.reject()
 
     def _chat_opened(self) -> None:
         self._show_title()

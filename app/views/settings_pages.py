@@ -18,8 +18,11 @@ from PySide6.QtWidgets import (
 
 from app import i18n, theme
 from app.controller import Controller
+from app.key_actions import KeyActions
 from app.views import parts
 from app.views.data_dialogs import DataDialogs
+from app.views.key_dialogs import KeyDialog
+from app.views.settings_keys import ask_erase
 from fhe_client.home import Home
 
 SAVE_AFTER_MS = 400
@@ -230,7 +233,13 @@ class DataPage(QWidget):
         delete = parts.button(
             self.tr("Delete all chats…"), data.ask_delete_everything, "danger", "deleteAll"
         )
-        layout.addLayout(parts.row(delete, 1))
+        reset = parts.button(self.tr("Factory reset…"), self.ask_reset, "danger", "factoryReset")
+        layout.addLayout(parts.row(delete, reset, 1))
+        self._work = KeyActions(controller)
+
+    def ask_reset(self) -> KeyDialog:
+        """Delete all that this profile ever wrote, the key in the keyring too, after asking."""
+        return ask_erase(self._work, self, everything=True)
 
 
 class AboutPage(QWidget):

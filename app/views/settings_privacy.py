@@ -9,6 +9,7 @@ from app.controller import Controller
 from app.events import Failure, KeysStatus
 from app.views import parts
 from app.views.key_choice import KeyChoice
+from app.views.settings_keys import KeyTools
 
 
 class PrivacyPage(QWidget):
@@ -33,6 +34,8 @@ class PrivacyPage(QWidget):
         inside.addLayout(parts.row(1, self.apply_button))
         inside.addWidget(self.result)
         layout.addWidget(frame)
+        self.tools = KeyTools(controller)
+        layout.addWidget(self.tools)
         layout.addWidget(self._everything_sent())
         controller.keys_changed.connect(self._show)
         self.choice.changed.connect(self._changed)
