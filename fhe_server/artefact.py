@@ -74,5 +74,7 @@ def find_artefacts(models: Path) -> list[str]:
     """Names of the model folders below `models`."""
     if not models.is_dir():
         return []
-    folders = (p for p in models.iterdir() if not p.name.startswith("."))  # "." marks unfinished imports
+    folders = (
+        p for p in models.iterdir() if not p.name.startswith(".")
+    )  # "." marks unfinished imports
     return sorted(p.name for p in folders if (p / "manifest.json").is_file())
