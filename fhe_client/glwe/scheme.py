@@ -11,7 +11,7 @@ w_k = max_i ||W_ik||_2 and peak_k = max |W_ik|:
 
 gamma makes the sum of both at most 2^26 - guard (guard: 8 sigma of the decryption noise, which depends on nothing). It
 is chosen per row of x, that is per token, and never leaves the client. So the inner dimension need not be split, and
-inputs use all the bits that the range has room for instead of eight: at n = 576 they get 12 to 13. A server that
+inputs use all the bits that the range has room for instead of eight: at n = 768 they get 13 to 14. A server that
 publishes too small a bound spoils its own results and learns nothing: no message's size or time depends on gamma.
 """
 
