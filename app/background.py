@@ -8,6 +8,7 @@ from typing import Any
 from PySide6.QtCore import QObject, QRunnable, QThreadPool, Signal
 
 from app.events import Failure
+from app.i18n import translate
 from fhe_client.errors import TacitaError
 
 OnDone = Callable[[Any], None]
@@ -58,5 +59,7 @@ def failure_of(error: Exception) -> Failure:
         return Failure(error.code, error.message, error.next_step)
     if isinstance(error, OSError):
         what = error.strerror or type(error).__name__
-        return Failure("file", f"A file could not be read or written: {what}.")
-    return Failure("internal", "Something went wrong.", "", type(error).__name__)
+        text = translate("background", "A file could not be read or written: {0}.")
+        return Failure("file", text.format(what))
+    text = translate("background", "Something went wrong.")
+    return Failure("internal", text, "", type(error).__name__)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from PySide6.QtCore import QLocale
 
 from app.events import Json, integer, number
@@ -41,3 +43,14 @@ def reply_line(stats: Json) -> str:
         parts.append(translate("figures", "{0} per token").format(seconds(speed)))
     parts.append(translate("figures", "{0} tokens").format(count(integer(stats, "reply_tokens"))))
     return " · ".join(parts)
+
+
+def chat_line(replies: Sequence[Json]) -> str:
+    """The figures kept with the replies of one chat, added up; empty while there is no reply."""
+    if not replies:
+        return ""
+    up, down = (sum(number(one, name) for one in replies) for name in ("bytes_up", "bytes_down"))
+    tokens = sum(integer(one, "reply_tokens") for one in replies)
+    return translate("figures", "This chat: {0} up · {1} down · {2} tokens").format(
+        megabytes(up), megabytes(down), count(tokens)
+    )

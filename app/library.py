@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from PySide6.QtCore import QObject, Signal
 
 from app.events import Failure
@@ -125,6 +127,12 @@ class Library(QObject):
     def messages(self) -> list[Message]:
         """The messages of the branch that is shown."""
         return [] if self.current is None else self.store.path_of(self.current)
+
+    def reply_figures(self) -> list[dict[str, Any]]:
+        """The figures kept with every reply of the chat that is shown, on all its branches."""
+        if self.current is None:
+            return []
+        return [dict(m.stats) for m in self.store.all_messages(self.current) if m.stats]
 
     def add_user_message(self, text: str) -> Message:
         """Append the user's message to the chat that is shown, creating the chat if need be."""

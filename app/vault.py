@@ -9,6 +9,7 @@ from pathlib import Path
 from PySide6.QtCore import QObject, QRunnable, QThreadPool, Signal
 
 from app.events import Failure
+from app.i18n import translate
 from fhe_client.errors import TacitaError
 
 HISTORY_PURPOSE = "history"
@@ -68,9 +69,8 @@ class Vault(QObject):
         except TacitaError as error:
             self.failed.emit(Failure(error.code, error.message, error.next_step))
         except Exception as error:  # the class alone: its text could name a secret
-            self.failed.emit(
-                Failure("history", "The saved chats cannot be opened.", "", type(error).__name__)
-            )
+            text = translate("vault", "The saved chats cannot be opened.")
+            self.failed.emit(Failure("history", text, "", type(error).__name__))
         else:
             self.opened.emit(found)
 

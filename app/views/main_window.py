@@ -14,7 +14,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from app import theme
+from app import figures, theme
 from app.controller import Controller
 from app.events import Failure
 from app.views import parts
@@ -79,6 +79,9 @@ class MainWindow(QMainWindow):
         bar = QFrame()
         bar.setObjectName("topbar")
         self.title = parts.label("", "strong", name="chatTitle")
+        self.totals = parts.label("", "muted", name="chatTotals")
+        self.totals.setToolTip(self.tr("All replies of this chat, those on other branches too"))
+        self.totals.hide()
         self.model = parts.label("", "muted", name="modelName")
         side = parts.tool("sidebar", self.tr("Show or hide the chats"), self.toggle_sidebar)
         find = parts.tool("search", self.tr("Find in this chat"), self.page.open_find)
@@ -89,7 +92,7 @@ class MainWindow(QMainWindow):
         layout.setSpacing(theme.SMALL)
         parts.margins(layout, theme.NORMAL, theme.SMALL)
         layout.addWidget(side)
-        layout.addWidget(self.title, 1)
+        layout.addLayout(parts.column(self.title, self.totals, spacing=0), 1)
         layout.addWidget(self.model)
         for widget in (find, self.eye, settings):
             layout.addWidget(widget)
@@ -109,7 +112,7 @@ class MainWindow(QMainWindow):
         controller.engine.layer.connect(self.page.ribbon.show_layer)
         controller.engine.server_view.connect(self.server_panel.add)
         controller.passphrase_needed.connect(self._ask_passphrase)
-        controller.message_finished.connect(lambda _message: self._notify())
+        controller.message_finished.connect(lambda _message: self._reply_finished())
         app = QApplication.instance()
         if isinstance(app, QApplication):
             app.styleHints().colorSchemeChanged.connect(lambda _scheme: self.apply_theme())
@@ -140,6 +143,7 @@ class MainWindow(QMainWindow):
         if library.temporary:
             title = self.tr("Temporary chat · never saved")
         self.title.setText(title)
+        parts.say(self.totals, figures.chat_line(library.reply_figures()))
 
     def toggle_sidebar(self) -> None:
         """Show or hide the list of chats."""
@@ -219,6 +223,10 @@ class MainWindow(QMainWindow):
         settings.zoom = max(70, min(settings.zoom + 10 * step, 200)) if step else 100
         self.controller.save_settings()
         self.apply_theme()
+
+    def _reply_finished(self) -> None:
+        self._show_title()
+        self._notify()
 
     def _notify(self) -> None:
         """Mark the task bar when an answer is ready and the window is not in front: no content."""

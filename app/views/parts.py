@@ -33,6 +33,12 @@ def label(text: str = "", kind: str = "", *, wrap: bool = False, name: str = "")
     return made
 
 
+def say(made: QLabel, text: str) -> None:
+    """Show a text in a label that takes no room while it is empty."""
+    made.setText(text)
+    made.setVisible(bool(text))
+
+
 def button(text: str, clicked: Callable[[], object], kind: str = "", name: str = "") -> QPushButton:
     """A push button; ``kind`` primary or danger."""
     made = QPushButton(text)

@@ -27,7 +27,7 @@ class KeyTools(QWidget):
         self.work = KeyActions(controller)
         self.dialog: KeyDialog | None = None
         self.result = parts.label("", wrap=True, name="toolsResult")
-        self.hints = parts.label("", wrap=True, name="hintsSize")
+        self.hints = parts.label("", name="hintsSize")
         self.rotate_button = parts.button(self.tr("Change the key…"), self.ask_rotate)
         self.export_button = parts.button(self.tr("Save a recovery file…"), self._choose_export)
         self.import_button = parts.button(self.tr("Use a recovery file…"), self._choose_import)
@@ -35,16 +35,25 @@ class KeyTools(QWidget):
         self.erase_button = parts.button(
             self.tr("Erase keys and chats…"), lambda: self.ask_erase(everything=False), "danger"
         )
-        layout = QVBoxLayout(self)
-        layout.setSpacing(theme.SMALL)
-        parts.margins(layout, 0)
-        layout.addLayout(parts.row(self.rotate_button, self.export_button, self.import_button, 1))
-        layout.addLayout(parts.row(self.hints, 1, self.clear_button))
-        layout.addLayout(parts.row(self.erase_button, 1))
-        layout.addWidget(self.result)
+        self.result.hide()
+        self._lay_out()
         controller.keys_changed.connect(self._enable)
         self._enable(controller.keys)
         self.work.hints_size(self._show_hints, self._failed)
+
+    def _lay_out(self) -> None:
+        layout = QVBoxLayout(self)
+        layout.setSpacing(theme.NORMAL)
+        parts.margins(layout, 0)
+        frame, inside = parts.card()
+        inside.addWidget(parts.label(self.tr("Recovery and erasing"), "strong"))
+        inside.addLayout(parts.row(self.export_button, self.import_button, 1))
+        inside.addLayout(parts.row(self.rotate_button, self.erase_button, 1))
+        inside.addWidget(self.result)
+        layout.addWidget(frame)
+        frame, inside = parts.card()
+        inside.addLayout(parts.row(self.hints, 1, self.clear_button))
+        layout.addWidget(frame)
 
     def _enable(self, keys: KeysStatus) -> None:
         stored = keys.state in ("keyring", "passphrase")
@@ -63,7 +72,7 @@ class KeyTools(QWidget):
     def _failed(self, failure: Failure) -> None:
         if not isValid(self):
             return
-        self.result.setText(f"{failure.message} {failure.next_step}".strip())
+        parts.say(self.result, f"{failure.message} {failure.next_step}".strip())
 
     def _opening(self) -> list[Field]:
         return [Field(self.tr("Passphrase"))] if self.work.asks_passphrase else []
@@ -77,7 +86,7 @@ class KeyTools(QWidget):
 
     def _done(self, dialog: KeyDialog, text: str) -> None:
         dialog.accept()
-        self.result.setText(text)
+        parts.say(self.result, text)
 
     def ask_rotate(self) -> KeyDialog:
         """Replace the key, after asking."""

@@ -25,6 +25,7 @@ class PrivacyPage(QWidget):
             self.tr("Keep the key this way"), self._apply, "primary", "applyKeys"
         )
         self.result = parts.label("", wrap=True, name="keysResult")
+        self.result.hide()
         layout = QVBoxLayout(self)
         layout.setSpacing(theme.NORMAL)
         parts.margins(layout, 0)
@@ -68,14 +69,14 @@ class PrivacyPage(QWidget):
         self.apply_button.setEnabled(self.choice.valid and not same)
 
     def _apply(self) -> None:
-        self.result.clear()
+        parts.say(self.result, "")
         self.apply_button.setEnabled(False)
         self._controller.use_keys(self.choice.mode, self.choice.secret, self._failed, self._applied)
 
     def _applied(self) -> None:
         self.choice.clear()
-        self.result.setText(self.tr("Done."))
+        parts.say(self.result, self.tr("Done."))
 
     def _failed(self, failure: Failure) -> None:
-        self.result.setText(f"{failure.message} {failure.next_step}".strip())
+        parts.say(self.result, f"{failure.message} {failure.next_step}".strip())
         self._changed()

@@ -321,6 +321,10 @@
         <source>Delete all chats…</source>
         <translation>Alle Chats löschen …</translation>
     </message>
+    <message>
+        <source>Factory reset…</source>
+        <translation>Alles zurücksetzen …</translation>
+    </message>
 </context>
 <context>
     <name>EmptyChat</name>
@@ -502,6 +506,108 @@
     </message>
 </context>
 <context>
+    <name>KeyDialog</name>
+    <message>
+        <source>Go on even though the keyring cannot be reached</source>
+        <translation>Fortfahren, obwohl der Schlüsselbund nicht erreichbar ist</translation>
+    </message>
+    <message>
+        <source>Cancel</source>
+        <translation>Abbrechen</translation>
+    </message>
+    <message>
+        <source>The same again</source>
+        <translation>Noch einmal</translation>
+    </message>
+</context>
+<context>
+    <name>KeyTools</name>
+    <message>
+        <source>Change the key…</source>
+        <translation>Schlüssel wechseln …</translation>
+    </message>
+    <message>
+        <source>Save a recovery file…</source>
+        <translation>Rettungsdatei speichern …</translation>
+    </message>
+    <message>
+        <source>Use a recovery file…</source>
+        <translation>Rettungsdatei verwenden …</translation>
+    </message>
+    <message>
+        <source>Delete unused hints</source>
+        <translation>Unbenutzte Hints löschen</translation>
+    </message>
+    <message>
+        <source>Erase keys and chats…</source>
+        <translation>Schlüssel und Chats löschen …</translation>
+    </message>
+    <message>
+        <source>Recovery and erasing</source>
+        <translation>Retten und Löschen</translation>
+    </message>
+    <message>
+        <source>Hints on disk: {0}</source>
+        <translation>Hints auf der Festplatte: {0}</translation>
+    </message>
+    <message>
+        <source>Passphrase</source>
+        <translation>Kennsatz</translation>
+    </message>
+    <message>
+        <source>A new key is made and everything is sealed anew. Earlier recovery files and backups no longer open this profile.</source>
+        <translation>Ein neuer Schlüssel wird erzeugt und alles neu versiegelt. Frühere Rettungsdateien und Sicherungen öffnen dieses Profil nicht mehr.</translation>
+    </message>
+    <message>
+        <source>The key was changed. Save a new recovery file.</source>
+        <translation>Der Schlüssel wurde gewechselt. Speichern Sie eine neue Rettungsdatei.</translation>
+    </message>
+    <message>
+        <source>Change the key</source>
+        <translation>Schlüssel wechseln</translation>
+    </message>
+    <message>
+        <source>Save a recovery file</source>
+        <translation>Rettungsdatei speichern</translation>
+    </message>
+    <message>
+        <source>Choose a passphrase for this file. Keep the file away from this computer.</source>
+        <translation>Wählen Sie einen Kennsatz für diese Datei. Bewahren Sie die Datei getrennt von diesem Computer auf.</translation>
+    </message>
+    <message>
+        <source>Passphrase of the file</source>
+        <translation>Kennsatz der Datei</translation>
+    </message>
+    <message>
+        <source>The recovery file was written.</source>
+        <translation>Die Rettungsdatei wurde geschrieben.</translation>
+    </message>
+    <message>
+        <source>Save</source>
+        <translation>Speichern</translation>
+    </message>
+    <message>
+        <source>Use a recovery file</source>
+        <translation>Rettungsdatei verwenden</translation>
+    </message>
+    <message>
+        <source>New passphrase at each start</source>
+        <translation>Neuer Kennsatz für jeden Start</translation>
+    </message>
+    <message>
+        <source>The key is in place.</source>
+        <translation>Der Schlüssel ist eingesetzt.</translation>
+    </message>
+    <message>
+        <source>Data that needs another key is never replaced.</source>
+        <translation>Daten, die einen anderen Schlüssel brauchen, werden nie ersetzt.</translation>
+    </message>
+    <message>
+        <source>Use this key</source>
+        <translation>Diesen Schlüssel verwenden</translation>
+    </message>
+</context>
+<context>
     <name>LayerRibbon</name>
     <message>
         <source>Layers of the model</source>
@@ -514,6 +620,10 @@
 </context>
 <context>
     <name>MainWindow</name>
+    <message>
+        <source>All replies of this chat, those on other branches too</source>
+        <translation>Alle Antworten dieses Chats, auch die auf anderen Zweigen</translation>
+    </message>
     <message>
         <source>Show or hide the chats</source>
         <translation>Chats ein- oder ausblenden</translation>
@@ -898,6 +1008,17 @@
     </message>
 </context>
 <context>
+    <name>background</name>
+    <message>
+        <source>A file could not be read or written: {0}.</source>
+        <translation>Eine Datei ließ sich nicht lesen oder schreiben: {0}.</translation>
+    </message>
+    <message>
+        <source>Something went wrong.</source>
+        <translation>Etwas ist schiefgegangen.</translation>
+    </message>
+</context>
+<context>
     <name>connection</name>
     <message>
         <source>The server&apos;s name was not found.</source>
@@ -1000,6 +1121,29 @@
     </message>
 </context>
 <context>
+    <name>erase</name>
+    <message>
+        <source>The key and all saved chats are deleted. This cannot be undone.</source>
+        <translation>Der Schlüssel und alle gespeicherten Chats werden gelöscht. Das lässt sich nicht rückgängig machen.</translation>
+    </message>
+    <message>
+        <source>Erase keys and chats</source>
+        <translation>Schlüssel und Chats löschen</translation>
+    </message>
+    <message>
+        <source>Factory reset</source>
+        <translation>Alles zurücksetzen</translation>
+    </message>
+    <message>
+        <source>Settings, the key in the keyring, chats, hints, local models and logs are deleted. This cannot be undone.</source>
+        <translation>Einstellungen, der Schlüssel im Schlüsselbund, Chats, Hints, lokale Modelle und Protokolle werden gelöscht. Das lässt sich nicht rückgängig machen.</translation>
+    </message>
+    <message>
+        <source>Type “{0}” to go on</source>
+        <translation>Zum Fortfahren „{0}“ eintippen</translation>
+    </message>
+</context>
+<context>
     <name>figures</name>
     <message>
         <source>{0} MB</source>
@@ -1032,6 +1176,10 @@
     <message>
         <source>{0} tokens</source>
         <translation>{0} Tokens</translation>
+    </message>
+    <message>
+        <source>This chat: {0} up · {1} down · {2} tokens</source>
+        <translation>Dieser Chat: {0} gesendet · {1} empfangen · {2} Tokens</translation>
     </message>
 </context>
 <context>
@@ -1200,6 +1348,13 @@
     <message>
         <source>· {0} of {1}</source>
         <translation>· {0} von {1}</translation>
+    </message>
+</context>
+<context>
+    <name>vault</name>
+    <message>
+        <source>The saved chats cannot be opened.</source>
+        <translation>Die gespeicherten Chats lassen sich nicht öffnen.</translation>
     </message>
 </context>
 </TS>

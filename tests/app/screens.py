@@ -1,7 +1,8 @@
-"""Takes pictures of every screen with the fake engine: ``python -m tests.app.screens DIR LOOK SCALE``."""
+"""Takes pictures of every screen with the fake engine: ``python -m tests.app.screens DIR LOOK SCALE LANGUAGE``."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -9,12 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from PySide6.QtCore import QEventLoop, QTimer
-from PySide6.QtWidgets import QApplication, QWidget
+from PySide6.QtWidgets import QApplication, QScrollArea, QWidget
 
 from app.events import Failure
 from app.main import build
 from app.settings import LOCAL
 from app.vault import HistoryKey
+from app.views.settings_dialog import SettingsDialog
+from fhe_client.home import Home
 from tests.app.helpers import fake_command
 
 WAIT_S = 30.0
@@ -23,10 +26,12 @@ WAIT_S = 30.0
 class Camera:
     """Drives the window and writes what it shows."""
 
-    def __init__(self, folder: Path, look: str, scale: str) -> None:
+    def __init__(self, folder: Path, look: str, scale: str, language: str) -> None:
         self.folder = folder
-        self.suffix = f"{look}-{scale}x"
+        self.suffix = f"{look}-{scale}x" if language == "en" else f"{look}-{scale}x-{language}"
         self.app = QApplication([])
+        settings = Home.locate().ensure().config / "window.json"
+        settings.write_text(json.dumps({"language": language}), encoding="utf-8")
         os.environ["FAKE_ENGINE_PACE"] = "0.01"
         self.controller, self.window = build(
             self.app, fake_command(), lambda _passphrase: HistoryKey(None, None)
@@ -109,13 +114,46 @@ class Camera:
         for index in range(dialog.pages.count()):
             dialog.pages.setCurrentRow(index)
             self.take(f"1{index}-settings", dialog)
+        self.bottom_of_privacy(dialog)
+        self.key_dialogs(dialog)
         dialog.accept()
         self.window.open_shortcuts()
         for child in self.window.children():
             if type(child).__name__ == "ShortcutsDialog" and isinstance(child, QWidget):
                 self.take("20-shortcuts", child)
 
+    def bottom_of_privacy(self, dialog: SettingsDialog) -> None:
+        dialog.pages.setCurrentRow(2)
+        area = dialog.stack.currentWidget()
+        assert isinstance(area, QScrollArea)
+        dialog.privacy.tools.result.setText("The recovery file was written.")
+        dialog.privacy.tools.result.show()
+        self.settle()
+        area.verticalScrollBar().setValue(area.verticalScrollBar().maximum())
+        self.take("16-privacy-end", dialog)
+
+    def key_dialogs(self, dialog: SettingsDialog) -> None:
+        tools, target = dialog.privacy.tools, self.folder / "recovery.txt"
+        keyring = Failure(
+            "keyring_unavailable",
+            "The system keyring did not answer.",
+            "Unlock it, then try again.",
+        )
+        for number, open_dialog, failure in (
+            (0, tools.ask_rotate, None),
+            (1, lambda: tools.ask_export(target), None),
+            (2, lambda: tools.ask_import(target), None),
+            (3, lambda: tools.ask_erase(everything=False), None),
+            (4, dialog.data.ask_reset, keyring),
+        ):
+            made = open_dialog()
+            if failure is not None:
+                made.failed(failure)
+            self.take(f"3{number}-keys", made)
+            made.reject()
+            made.deleteLater()
+
 
 if __name__ == "__main__":
     os.environ["QT_SCALE_FACTOR"] = sys.argv[3]
-    Camera(Path(sys.argv[1]), sys.argv[2], sys.argv[3]).run()
+    Camera(Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]).run()
