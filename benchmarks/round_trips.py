@@ -1,6 +1,6 @@
 """Seconds per token at internet distances, without and with several tokens per pass.
 
-    python -m benchmarks.round_trips [--model smollm2-135m] [--tokens 64] [--json FILE]
+    python -m benchmarks.round_trips [--model smollm2-135m] [--tokens 96] [--json FILE]
 
 A server process, a delaying proxy on loopback (`benchmarks.delaying_proxy`) and the product's own chat, opened once for
 each distance. Each cell asks one question, greedily, for a number of tokens; without guesses fewer do, since all
@@ -57,12 +57,14 @@ class Cell:
 
 
 def questions() -> dict[str, str]:
-    """One text without repetition, and two whose replies repeat the prompt."""
+    """One text without repetition, and three whose replies repeat the prompt more or less. Asked to repeat exactly, a
+    small model rewrites and comments instead; its summaries quote."""
     words = (_TEXTS / "gettysburg.txt").read_text(encoding="utf-8").split()
     paragraph = " ".join(words[:90])
     return {
         "free": "Write a long story about a lighthouse keeper and the sea.",
         "repeat": f"Repeat this paragraph exactly: {paragraph}",
+        "summarise": f"Summarise this text in three sentences: {paragraph}",
         "rewrite": f"Correct the spelling of this text and change nothing else: {paragraph}",
     }
 
@@ -224,7 +226,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", default="smollm2-135m")
-    parser.add_argument("--tokens", type=int, default=64, help="longest reply")
+    parser.add_argument("--tokens", type=int, default=96, help="longest reply")
     parser.add_argument("--round-trips", type=float, nargs="*", default=list(ROUND_TRIPS_MS))
     parser.add_argument(
         "--limited",
