@@ -109,3 +109,13 @@ class KeyDialog(QDialog):
         self.force.setVisible(failure.code == "keyring_unavailable")
         self.cancel.setEnabled(True)
         self._changed()
+        self._make_room()
+
+    def _make_room(self) -> None:
+        # A window does not grow by itself for text that wraps: the lines would be cut instead.
+        layout = self.layout()
+        if layout is None:
+            return
+        layout.activate()
+        width = max(self.width(), layout.totalMinimumSize().width())
+        self.resize(width, max(self.height(), layout.totalHeightForWidth(width)))

@@ -37,11 +37,11 @@ class SettingsDialog(QDialog):
     ) -> None:
         super().__init__(parent)
         self.setWindowTitle(self.tr("Settings"))
-        self.resize(QSize(820, 600))
+        self.resize(QSize(840, 620))
         self.pages = QListWidget()
         self.pages.setObjectName("dialogPages")
         self.pages.setAccessibleName(self.tr("Pages"))
-        self.pages.setFixedWidth(200)
+        self.pages.setFixedWidth(220)
         self.stack = QStackedWidget()
         self.server = ServerPage(controller)
         self.model = ModelPage(controller)

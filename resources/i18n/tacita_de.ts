@@ -509,7 +509,7 @@
     <name>KeyDialog</name>
     <message>
         <source>Go on even though the keyring cannot be reached</source>
-        <translation>Fortfahren, obwohl der Schlüsselbund nicht erreichbar ist</translation>
+        <translation>Auch ohne Schlüsselbund fortfahren</translation>
     </message>
     <message>
         <source>Cancel</source>

@@ -9,6 +9,7 @@ from PySide6.QtCore import QLocale, QTranslator
 from PySide6.QtWidgets import QApplication
 
 from app import i18n, sentences
+from app.background import failure_of
 from app.events import Status
 from app.resources import resource
 
@@ -55,6 +56,15 @@ def german(qapp: QApplication) -> Iterator[None]:
 def test_the_window_speaks_german(german: None) -> None:
     status = Status("downloading_hints", 1_500_000, 420_000_000, "bytes")
     assert sentences.status_words(status) == "Hints laden · 1,50 MB von 420 MB"
+
+
+def test_a_failed_piece_of_work_is_told_in_german(german: None) -> None:
+    unreadable = failure_of(PermissionError(13, "Permission denied"))
+    assert unreadable.message.startswith("Eine Datei ließ sich nicht lesen")
+    assert "Permission denied" in unreadable.message
+    foreign = failure_of(ValueError("a secret"))
+    assert foreign.message == "Etwas ist schiefgegangen."
+    assert (foreign.next_step, foreign.details) == ("", "ValueError")
 
 
 def test_the_choice_of_a_language() -> None:

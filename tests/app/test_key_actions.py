@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from PySide6.QtWidgets import QLineEdit
 
+from app.events import Failure
 from app.views.key_dialogs import KeyDialog
 from app.views.main_window import MainWindow
 from app.views.settings_keys import ERASE_WORD, KeyTools
@@ -113,3 +114,17 @@ def test_unused_hints_are_counted_and_deleted(desk: Desk, profile: Path) -> None
     tools.clear_button.click()
     desk.until(lambda: tools.hints.text() == "Hints on disk: 0.00 MB")
     assert list(hints.iterdir()) == []
+
+
+def test_a_failure_makes_the_dialog_tall_enough_for_every_line(desk: Desk) -> None:
+    tools = tools_of(desk.ready())
+    dialog = tools.ask_erase(everything=False)
+    before = dialog.height()
+    long = "The system keyring did not answer, for a reason that takes some words to tell. " * 3
+    dialog.failed(Failure("keyring_unavailable", long, "Unlock it, then try again."))
+    desk.until(lambda: dialog.height() > before)
+    desk.until(
+        lambda: dialog.problem.height() >= dialog.problem.heightForWidth(dialog.problem.width())
+    )
+    assert dialog.force.isVisible()
+    dialog.reject()

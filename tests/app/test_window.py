@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QApplication, QMessageBox
 from app.vault import HistoryKey
 from app.views.main_window import MainWindow
 from fhe_client.history import History, MessageState, Role
-from tests.app.helpers import Desk
+from tests.app.helpers import WAIT_MS, Desk
 
 
 def texts(window: MainWindow) -> list[str]:
@@ -37,6 +37,29 @@ def test_a_reply_is_streamed_and_its_figures_are_kept(desk: Desk) -> None:
     assert "1,015 tokens left" in window.page.meter.left.text()
     assert window.page.meter.status.words.text() == "Ready"
     assert len(window.page.meter.sparkline.values) == 9
+
+
+def test_the_totals_of_a_chat_count_every_branch_and_no_other_chat(desk: Desk) -> None:
+    window = desk.ready()
+    assert window.totals.isHidden()
+    desk.ask(window, "Hello there")
+    one = "This chat: 2.70 MB up · 3.60 MB down · 9 tokens"
+    assert window.totals.isVisible()
+    assert window.totals.text() == one
+    first = window.controller.library.current
+    assert first is not None
+    reply = window.page.messages.views()[-1].message.id
+    with desk.qtbot.waitSignal(window.controller.message_finished, timeout=WAIT_MS):
+        window.page.messages.regenerate_asked.emit(reply)
+    desk.until(lambda: not window.controller.busy)
+    two = "This chat: 5.40 MB up · 7.20 MB down · 18 tokens"
+    assert window.totals.text() == two
+    window.controller.library.new_chat()
+    assert window.totals.isHidden()
+    desk.ask(window, "Another chat")
+    assert window.totals.text() == one
+    window.controller.library.open_chat(first)
+    assert window.totals.text() == two
 
 
 def test_what_is_sent_to_the_engine(desk: Desk) -> None:
