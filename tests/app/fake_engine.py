@@ -210,7 +210,9 @@ class Engine:
         for group in range(0, 121, 8):
             self.send(event="layer", index=group, total=121)
             head = base64.b64encode(os.urandom(1728)).decode()
-            self.send(event="server_view", group=f"layer.{group}.qkv", rows=1, n=576, head=head)
+            block = f"model.layers.{group // 4}.self_attn.q_proj+k_proj+v_proj"
+            name = block if group < 120 else "lm_head"
+            self.send(event="server_view", group=name, rows=1, n=576, head=head)
 
     # -- the two threads -------------------------------------------------------------------------
 

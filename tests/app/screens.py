@@ -85,6 +85,7 @@ class Camera:
         self.window.show_server_view(True)
         self.ask("Please show me some markdown: a list, a table and a bit of code.")
         self.until(lambda: not self.controller.busy)
+        self.window.server_panel.slider.setValue(self.window.server_panel.slider.maximum() // 2 - 1)
         self.take("04-server-view")
         self.window.show_server_view(False)
         self.ask("What does the server know about this question?")

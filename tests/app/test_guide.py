@@ -1,0 +1,38 @@
+"""The user's guide says what the window says, and its pictures are there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from app import sentences
+from app.events import ConnectionReport
+
+GUIDE = Path(__file__).parents[2] / "docs" / "guide.md"
+OUTCOMES = (
+    "name_not_found",
+    "refused",
+    "timeout",
+    "tls",
+    "not_tacita",
+    "wrong_version",
+    "unauthorised",
+    "no_such_model",
+)
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+def test_the_guide_has_every_sentence_of_test_connection(outcome: str) -> None:
+    found, step = sentences.connection_words(ConnectionReport(outcome))
+    assert f"| {found} | {step} |" in GUIDE.read_text(encoding="utf-8")
+
+
+def test_the_pictures_of_the_guide_are_there_and_small() -> None:
+    named = re.findall(r"\]\((images/[^)]+)\)", GUIDE.read_text(encoding="utf-8"))
+    assert len(named) == 4
+    for name in named:
+        picture = (GUIDE.parent / name).read_bytes()
+        assert picture.startswith(b"\x89PNG\r\n")
+        assert len(picture) < 150_000
