@@ -57,6 +57,8 @@ def _disarm(tokens: Sequence[Token]) -> None:
         elif token.type == "table_open":
             # Qt's HTML subset draws cell borders and padding from attributes alone.
             token.attrs.update(border="1", cellspacing="0", cellpadding="5")
+            # One grey that stands out on both looks; the default is drawn white on white.
+            token.attrs.update(style="border-style: solid; border-color: #8a8f8c")
         if token.children:
             _disarm(token.children)
 
