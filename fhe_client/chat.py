@@ -16,6 +16,7 @@ from fhe_client.generation import (
 from fhe_client.hybrid import HybridModel
 from fhe_client.model_errors import ModelError, PromptTooLongError
 from fhe_client.model_files import ModelFiles
+from fhe_client.padding import BUCKET, filler_rows
 from fhe_client.prompt_tokens import PromptEncoder
 from fhe_client.templates import PLAIN_STOP, TemplateRenderer, plain_text
 from fhe_client.transcript import Message, count_turns, without_oldest
@@ -46,15 +47,17 @@ class ChatReply:
     passes: int
     truncated_turns: int
     warning: str | None
+    padding_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class PromptSize:
-    """What a prompt would cost: tokens in all, and those that the cache does not hold yet."""
+    """What a prompt would cost: tokens in all, those that the cache does not hold yet, and fillers behind these."""
 
     prompt_tokens: int
     new_tokens: int
     truncated_turns: int
+    padding_tokens: int = 0
 
 
 class Chat:
@@ -100,7 +103,7 @@ class Chat:
             ModelError: see `generate`.
             Exception: whatever the runner raised.
         """
-        tokens, dropped = self._prompt(messages, options.max_tokens)
+        tokens, dropped = self._prompt(messages, options)
         up, down = self._traffic()
         result = generate(
             self._hybrid,
@@ -120,12 +123,13 @@ class Chat:
 
     def measure(self, messages: Sequence[Message], options: GenerationOptions) -> PromptSize:
         """What `ask` would have to read, without asking. Raises as `ask` does."""
-        tokens, dropped = self._prompt(messages, options.max_tokens)
+        tokens, dropped = self._prompt(messages, options)
         known = self._hybrid.cache.tokens
         common = 0
         while common < min(len(known), len(tokens) - 1) and known[common] == tokens[common]:
             common += 1
-        return PromptSize(len(tokens), len(tokens) - common, dropped)
+        new = len(tokens) - common
+        return PromptSize(len(tokens), new, dropped, filler_rows(new) if options.pad else 0)
 
     def forget(self) -> None:
         """Drop what the model has read: a later turn reads everything again."""
@@ -137,11 +141,14 @@ class Chat:
         if self._renderer is not None:
             self._renderer.close()
 
-    def _prompt(self, messages: Sequence[Message], max_tokens: int) -> tuple[list[int], int]:
+    def _prompt(
+        self, messages: Sequence[Message], options: GenerationOptions
+    ) -> tuple[list[int], int]:
         """Token ids of the prompt and the number of turns that had to be left out."""
         if not messages or messages[-1].role != "user":
             raise ModelError("The last message must be the user's.", "Write a message first.")
-        room = self._context - min(max_tokens, max(1, self._context // 4))
+        room = self._context - min(options.max_tokens, max(1, self._context // 4))
+        room -= BUCKET - 1 if options.pad else 0
         most = count_turns(messages)
         for dropped in (*range(0, most, _DROP_STEP), most):
             tokens = self._encode(without_oldest(messages, dropped))
@@ -174,6 +181,7 @@ class Chat:
             passes=result.passes,
             truncated_turns=dropped,
             warning=self._hybrid.take_warning(),
+            padding_tokens=result.padding_tokens,
         )
 
 

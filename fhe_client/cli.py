@@ -139,6 +139,7 @@ def figures(reply: ChatReply, chat: OpenChat) -> dict[str, Any]:
         "server": "local" if chat.local else chat.server,
         "prompt_tokens": reply.prompt_tokens,
         "reply_tokens": reply.reply_tokens,
+        "padding_tokens": reply.padding_tokens,
         "seconds_to_first_token": reply.seconds_first,
         "seconds_per_token": reply.seconds_per_token,
         "bytes_up": reply.bytes_up,
@@ -269,6 +270,7 @@ def _generation_options(options: argparse.Namespace) -> Any:
             top_p=options.top_p,
             seed=options.seed,
             draft=options.draft,
+            pad=options.pad,
         )
     except ModelError as error:
         raise UsageError(error.message, error.next_step) from error

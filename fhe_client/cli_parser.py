@@ -111,6 +111,12 @@ def _add_generation(parser: argparse.ArgumentParser) -> None:
         "about K times the bytes, and the number of passes shows the server how much the reply repeats; "
         "“auto” decides by the round-trip time (default: 0, off)",
     )
+    parser.add_argument(
+        "--pad",
+        action="store_true",
+        help="pad prompt and reply to multiples of 32, so that the server sees less of their lengths; "
+        "each reply then costs at least 32 passes",
+    )
     parser.add_argument("--system", metavar="TEXT", help="instructions for the model")
 
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from fhe_client.open_chat import OpenChat
 
 _SHUTDOWN_SECONDS = 1.2
-_OPTION_NAMES = ("max_tokens", "temperature", "top_p", "top_k", "seed", "draft")
+_OPTION_NAMES = ("max_tokens", "temperature", "top_p", "top_k", "seed", "draft", "pad")
 
 
 class NotConnectedError(TacitaError):

@@ -2,11 +2,12 @@
 
 What the server can see of it is the number and sizes of the passes: they follow from the number of prompt tokens that
 the cache does not hold, the window of slots, and the number of tokens written; with guesses (`drafting`), from how many
-of them were right, too.
+of them were right, too. With padding, all but the number of buckets of these is hidden.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from fhe_client.drafting import Drafter, check_draft, rows_per_pass
 from fhe_client.hybrid import HybridModel
 from fhe_client.model_errors import ModelError, PromptTooLongError
 from fhe_client.model_files import GenerationDefaults
+from fhe_client.padding import BUCKET, filler_rows, prompt_rows
 from fhe_client.passes import StopRequestedError
 from fhe_client.pieces import PieceDecoder
 from fhe_client.sampling import Sampler, SamplingSettings
@@ -43,6 +45,8 @@ class GenerationOptions:
             over slow networks, more bytes, and the number of passes shows how much the reply repeats). 0 is off;
             "auto" decides by `round_trip_s` once, before the reply.
         round_trip_s: seconds of a round trip to the server, if known.
+        pad: pads prompt and reply to whole buckets (see `padding`): the server sees less of their lengths, each
+            reply costs at least BUCKET passes.
 
     Raises:
         ModelError: a value is out of range.
@@ -55,6 +59,7 @@ class GenerationOptions:
     seed: int | None = None
     draft: int | str = 0
     round_trip_s: float | None = None
+    pad: bool = False
 
     def __post_init__(self) -> None:
         _check("max_tokens", self.max_tokens, 1, 1 << 20, int)
@@ -64,6 +69,8 @@ class GenerationOptions:
         _check("seed", self.seed, 0, (1 << 63) - 1, int)
         _check("round_trip_s", self.round_trip_s, 0, 3600, float)
         check_draft(self.draft)
+        if type(self.pad) is not bool:
+            raise ModelError("pad must be true or false.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +87,8 @@ class GenerationResult:
         seconds_per_token: between the tokens after it, None if there were fewer than two.
         rounds: groups computed, i.e. requests to the server.
         rows_per_pass: tokens of each pass after the prompt; 1 without guesses.
-        passes: passes after the prompt; (tokens - 1) / passes is what a pass brought.
+        passes: passes after the prompt without padding; (tokens - 1) / passes is what a pass brought.
+        padding_tokens: rows that were spent on padding.
     """
 
     text: str = field(repr=False)
@@ -94,6 +102,7 @@ class GenerationResult:
     rounds: int
     rows_per_pass: int
     passes: int
+    padding_tokens: int = 0
 
 
 def generate(
@@ -129,22 +138,25 @@ def generate(
         Exception: whatever the runner raised; the cache keeps the passes that were completed.
     """
     context = context_length or hybrid.runner.manifest.context_length
+    # With padding the last rows of the context are for fillers.
+    context -= BUCKET - 1 if options.pad else 0
     _check_prompt(input_ids, hybrid, context)
     rows = _rows_that_fit(options, context - len(input_ids))
     # The last pass must fit into the context with all its guesses.
     room = min(options.max_tokens, context - len(input_ids) - max(0, rows - 2))
     run = _Run(hybrid, PieceDecoder(tokenizer, stop_text), on_piece, defaults.stop_tokens, rows)
-    run.on_tokens = on_tokens
+    run.on_tokens, run.pad = on_tokens, options.pad
     hybrid.state.should_stop = should_stop
     stopped = False
     try:
         reused = hybrid.cache.reuse(input_ids)
-        _prefill(hybrid, input_ids, on_prompt)
-        run.write(input_ids, Sampler(_settings(options, defaults), options.seed), room)
+        _prefill(hybrid, input_ids, options.pad, on_prompt)
+        with contextlib.suppress(_StopTextFoundError):
+            run.write(input_ids, Sampler(_settings(options, defaults), options.seed), room)
+        run.finish()
+        run.fill_up(input_ids[-1])
     except StopRequestedError:
-        stopped = True
-    except _StopTextFoundError:
-        pass
+        stopped = not run.finished
     finally:
         hybrid.state.should_stop = lambda: False
         hybrid.cache.trim()
@@ -179,15 +191,20 @@ class _Run:
         self._rows = rows
         self.on_tokens: OnTokens = lambda count: None
         self._passes = 0
+        self.pad = False
+        self.finished = False
+        self._padding = 0
 
     def write(self, prompt: Sequence[int], sampler: Sampler, room: int) -> None:
         """Up to `room` tokens: one from the rest of the prompt, then passes of equal length."""
         rows = self._rows
         drafter = Drafter(prompt if rows > 1 else ())
         text, fed = list(prompt), list(prompt[len(self._hybrid.cache) :])
+        fillers = filler_rows(len(fed)) if self.pad else 0
         guesses: list[int] = []
         while True:
-            chosen = self._pass(fed, guesses, text, sampler)
+            chosen = self._pass(fed, guesses, text, sampler, fillers)
+            fillers = 0
             for token in chosen[: room - len(self._tokens)]:
                 text.append(token)
                 self.take(token)
@@ -201,13 +218,27 @@ class _Run:
             self._passes += 1
             self._hybrid.state.make_room(rows)
 
+    def fill_up(self, filler: int) -> None:
+        """With padding: passes like those of the reply until the bucket is full. The reply is whole before them."""
+        made = self._passes + 1  # the prompt's last pass brought the first token
+        for _ in range(filler_rows(made) if self.pad else 0):
+            self._hybrid.state.make_room(self._rows)
+            start = len(self._hybrid.cache)
+            self._hybrid.logits([filler] * self._rows, self._rows)
+            self._padding += self._rows
+            self._hybrid.cache.trim(start)
+
     def _pass(
-        self, fed: list[int], guesses: list[int], text: list[int], sampler: Sampler
+        self, fed: list[int], guesses: list[int], text: list[int], sampler: Sampler, fillers: int
     ) -> list[int]:
-        """One pass over `fed`, which ends with the guesses; the tokens that follow `text`. Wrong guesses leave the
-        cache at once, so that nothing that fails later finds them there."""
+        """One pass over `fed`, which ends with the guesses, and fillers behind it; the tokens that follow `text`.
+        Fillers and wrong guesses leave the cache at once, so that nothing that fails later finds them there."""
         start = len(self._hybrid.cache)
-        chosen = sampler.verify(text, guesses, self._hybrid.logits(fed, 1 + len(guesses)))
+        padded = [*fed, *fed[-1:] * fillers]
+        scores = self._hybrid.logits(padded, 1 + len(guesses), fillers)
+        self._padding += fillers
+        self._hybrid.cache.trim(start + len(fed))
+        chosen = sampler.verify(text, guesses, scores)
         right = len(chosen) - 1
         self._hybrid.cache.trim(start + len(fed) - len(guesses) + right)
         return chosen
@@ -222,8 +253,10 @@ class _Run:
             raise _StopTextFoundError
 
     def finish(self) -> None:
-        """Show what was held back."""
-        self._show(self.decoder.end())
+        """Show what was held back, once."""
+        if not self.finished:
+            self.finished = True
+            self._show(self.decoder.end())
 
     def result(self, prompt_tokens: int, reused: int, stopped: bool, cut: bool) -> GenerationResult:
         """What came of it."""
@@ -241,6 +274,7 @@ class _Run:
             rounds=self._hybrid.state.rounds - self._rounds_before,
             rows_per_pass=self._rows,
             passes=self._passes,
+            padding_tokens=self._padding,
         )
 
     def _reason(self, stopped: bool, cut: bool) -> str:
@@ -256,12 +290,13 @@ class _Run:
             self._on_piece(piece)
 
 
-def _prefill(hybrid: HybridModel, prompt: Sequence[int], on_prompt: OnPrompt) -> None:
+def _prefill(hybrid: HybridModel, prompt: Sequence[int], pad: bool, on_prompt: OnPrompt) -> None:
     """Passes over the prompt until what is left fits into one, which brings the first token, too."""
     total = len(prompt)
     on_prompt(len(hybrid.cache), total)
     while True:
-        rows = min(PREFILL_ROWS, hybrid.runner.rows_until_window_end())
+        left = hybrid.runner.rows_until_window_end()
+        rows = prompt_rows(hybrid.state, PREFILL_ROWS) if pad else min(PREFILL_ROWS, left)
         done = len(hybrid.cache)
         if total - done <= rows:
             return

@@ -61,21 +61,23 @@ class HybridModel:
             )
         self._end(with_head=False)
 
-    def logits(self, tokens: Sequence[int], rows: int) -> torch.Tensor:
+    def logits(self, tokens: Sequence[int], rows: int, fillers: int = 0) -> torch.Tensor:
         """One pass over `tokens` behind those in the cache.
 
         Args:
             rows: how many of the last tokens to score what follows them; 1 to the number of tokens.
+            fillers: tokens at the end that do not count as these last ones. The caller cuts them from the cache.
 
         Returns:
             float32 (rows, vocabulary), for each of these tokens the scores of the one that follows.
         """
         ids = torch.tensor([list(tokens)], dtype=torch.int64)
+        end = len(tokens) - fillers
         with torch.no_grad():
             output = self.model(
                 input_ids=ids,
                 use_cache=True,
-                logits_to_keep=rows,
+                logits_to_keep=torch.arange(end - rows, end) if fillers else rows,
                 **{self.cache_keyword: self.cache.layers},
             )
         scores: torch.Tensor = output.logits[0, -rows:]

@@ -15,6 +15,7 @@ from fhe_client.local_server import LocalServer
 from fhe_client.meter import Traffic, TrafficMeter
 from fhe_client.net_errors import NetworkError, StoppedError
 from fhe_client.pace import Estimate, Pace
+from fhe_client.padding import filler_rows
 from fhe_client.passes import StopRequestedError
 from fhe_client.round_channel import Answer, RoundChannel
 from fhe_client.session import InferenceSession, RoundReport
@@ -161,6 +162,7 @@ class OpenChat:
         finally:
             parts.channel.stop_with(_never)
         new_tokens = reply.prompt_tokens - reply.reused_tokens
+        new_tokens += filler_rows(new_tokens) if options.pad else 0
         passes_made = -(-new_tokens // PREFILL_ROWS)
         each = reply.seconds_per_token
         if each is not None and reply.passes:
@@ -177,7 +179,8 @@ class OpenChat:
     def estimate(self, messages: Sequence[Message], options: GenerationOptions) -> Estimate:
         """What reading these messages would cost, without sending anything."""
         size = self._parts.chat.measure(messages, options)
-        return self.pace.estimate(self.manifest, size.prompt_tokens, size.new_tokens, PREFILL_ROWS)
+        rows = size.new_tokens + size.padding_tokens
+        return self.pace.estimate(self.manifest, size.prompt_tokens, rows, PREFILL_ROWS)
 
     def forget(self) -> None:
         """Drop what the model has read of the conversation so far."""
