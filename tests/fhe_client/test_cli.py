@@ -65,6 +65,13 @@ def ask(url: str, *arguments: str) -> int:
     return main(["ask", *common, *arguments])
 
 
+def test_padding_and_its_cost(server: RunningServer, capsys: Captured) -> None:
+    assert ask(server.url, "--json", "--pad", "the cat sat on the mat") == 0
+    found = json.loads(capsys.readouterr().out)
+    fillers = -found["prompt_tokens"] % 32
+    assert found["padding_tokens"] == fillers + 32 - found["reply_tokens"]
+
+
 def test_an_answer_goes_to_standard_output(server: RunningServer, capsys: Captured) -> None:
     assert ask(server.url, "the cat sat on the mat") == 0
     plain = capsys.readouterr()

@@ -111,6 +111,18 @@ def test_a_second_connection_needs_neither_download_nor_audit(
     assert not {"downloading_hints", "auditing"} & set(engine.states())
 
 
+def test_padding_is_an_option_of_ask(engine: EngineProcess, server: ServerProcess) -> None:
+    connected = engine.connect(server.url)
+    asked = ask_about("the cat sat on the mat", 3)
+    plain = engine.do("ask", **asked)
+    asked["options"]["pad"] = True
+    padded = engine.do("ask", **asked)
+    assert (plain["padding_tokens"], padded["text"]) == (0, plain["text"])
+    new = padded["prompt_tokens"] - padded["reused_tokens"]
+    assert padded["padding_tokens"] == -new % 32 + 32 - padded["reply_tokens"]
+    assert padded["rounds"] == 32 * connected["layers"]
+
+
 def test_stop_ends_the_reply_and_keeps_what_is_there(
     engine: EngineProcess, server: ServerProcess
 ) -> None:
