@@ -13,7 +13,7 @@ is no way back.
 from __future__ import annotations
 
 import threading
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,8 +34,8 @@ class Window:
     def __init__(self, shapes: list[tuple[int, int]], first: int, count: int) -> None:
         self.first = first
         self.count = count
-        self._query_pads = [np.zeros((count, n), dtype=np.uint32) for n, _ in shapes]
-        self._hint_products = [np.zeros((count, m), dtype=np.uint16) for _, m in shapes]
+        self._query_pads = _blocks(count, [n for n, _ in shapes], np.dtype(np.uint32))
+        self._hint_products = _blocks(count, [m for _, m in shapes], np.dtype(np.uint16))
         self._filled = [False] * len(shapes)
         self._sent = [0] * len(shapes)
         self._opened = [0] * len(shapes)
@@ -124,3 +124,17 @@ class Window:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a window cannot be copied or stored")
+
+
+def _blocks(count: int, widths: list[int], dtype: np.dtype[Any]) -> list[NDArray[Any]]:
+    """Arrays (count, width) in one piece of memory.
+
+    One piece is so large that the allocator maps it, and gives it back to the system with the window. Hundreds of small
+    ones would stay in the heap of the thread that made them, and memory would grow with every window.
+    """
+    memory = np.zeros(count * sum(widths), dtype=dtype)
+    starts = np.cumsum([0, *widths])[:-1] * count
+    return [
+        memory[start : start + count * width].reshape(count, width)
+        for start, width in zip(starts.tolist(), widths, strict=True)
+    ]

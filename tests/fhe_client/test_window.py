@@ -228,3 +228,14 @@ def test_whatever_is_called_no_slot_comes_out_twice(
         for slots in log.values():
             assert slots == sorted(set(slots))
             assert all(0 <= s < SLOTS for s in slots)
+
+
+def test_the_pads_of_a_window_are_one_piece_of_memory() -> None:
+    """Or they stay in the heap of the thread that made them, and memory grows with every window."""
+    window = Window([(5, 3), (7, 2)], 0, 4)
+    for arrays in (window._query_pads, window._hint_products):
+        bases = {id(array.base if array.base.base is None else array.base.base) for array in arrays}
+        assert len(bases) == 1
+    first, second = window._query_pads
+    assert (first.shape, second.shape) == ((4, 5), (4, 7))
+    assert not np.shares_memory(first, second)
