@@ -83,9 +83,11 @@ def fill_part(
     """
     group, part = manifest.parts[index]
     secret = secrets.secret(index)
-    products = make_products(secret, slots)
+    try:
+        products = make_products(secret, slots)
+    finally:
+        secret.fill(0)
     die_on_fork(products)
-    secret.fill(0)
     try:
         name = manifest.mask_name(group, part)
         for start in range(0, name.inputs, MASK_ROWS):

@@ -72,8 +72,12 @@ class MatrixProducts:
 
     def __init__(self, secret: NDArray[np.int8], slots: NDArray[np.int64]) -> None:
         degree = secret.size
-        # extended[N + t - i] is S[t, i]; reversed, each row of S is a run of it.
-        extended = np.concatenate((-secret, secret))[::-1].copy()
+        # (-s, s) at N + t - i is S[t, i]; reversed, each row of S is a run of it.
+        extended = np.empty(2 * degree, dtype=np.int8)
+        extended[:degree] = secret[::-1]
+        np.negative(
+            secret[::-1], out=extended[degree:]
+        )  # in place: no copy of the secret is left behind
         rows = sliding_window_view(extended, degree)[degree - 1 - slots]
         extended.fill(0)
         self._rows = torch.from_numpy(np.ascontiguousarray(rows))

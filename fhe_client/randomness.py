@@ -66,17 +66,16 @@ def sample_ternary(rng_secret: SecretStream, count: int) -> NDArray[np.int8]:
     return np.concatenate(pieces) if pieces else np.empty(0, dtype=np.int8)
 
 
-def sample_centred_binomial(rng_secret: SecretStream, count: int, eta: int) -> NDArray[np.int8]:
-    """`count` values of popcount(eta bits) - popcount(other eta bits): mean 0, variance eta/2.
+def centred_binomial_of(words: NDArray[np.uint16], eta: int) -> NDArray[np.int8]:
+    """popcount(eta bits) - popcount(other eta bits) of every uniform word: mean 0, variance eta/2.
 
     Args:
-        eta: 1 to 8; one draw takes 2*eta of 16 bits.
+        words: uniform 16-bit words of a secret stream, any shape.
+        eta: 1 to 8; one value takes 2*eta of the 16 bits.
+
+    Returns:
+        int8 of the shape of `words`.
     """
-    return centred_binomial_of(rng_secret.read(2 * count).view("<u2"), eta)
-
-
-def centred_binomial_of(words: NDArray[np.uint16], eta: int) -> NDArray[np.int8]:
-    """The centred binomial value of every uniform 16-bit word, in the shape of `words`."""
     if not 1 <= eta <= 8:
         raise ValueError("eta must lie in 1..8")
     low = np.uint16((1 << eta) - 1)

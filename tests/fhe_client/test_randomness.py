@@ -14,11 +14,16 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fhe_client.randomness import SecretStream, sample_centred_binomial, sample_ternary
+from fhe_client.randomness import SecretStream, centred_binomial_of, sample_ternary
 from fhe_protocol.masks import encode_fields
 
 KEY = bytes(range(32))
 COUNT = 200_000
+
+
+def sample_centred_binomial(rng_secret: SecretStream, count: int, eta: int) -> np.ndarray:
+    """`count` values from the next words of a stream, as the secrets of an epoch draw them."""
+    return centred_binomial_of(rng_secret.read(2 * count).view("<u2"), eta)
 
 
 def stream(*purpose: bytes) -> SecretStream:
