@@ -29,11 +29,11 @@ from torch import nn
 
 from fhe_client.concrete.quantised import QuantisedGroups, quantise_groups
 from fhe_client.concrete.runners import LocalHintServer
+from fhe_client.crypto.session import InferenceSession
 from fhe_client.glwe.keys import GlweKeys
 from fhe_client.glwe.local_channel import LocalGlweChannel
 from fhe_client.glwe.session import GlweSession
 from fhe_client.keys import MasterKey
-from fhe_client.session import InferenceSession
 from fhe_protocol import glwe, wire
 from fhe_protocol.planes import to_planes
 from fhe_server.kernel import LinearKernel

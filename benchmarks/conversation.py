@@ -96,8 +96,8 @@ class Encrypted:
 
     def decode(self, tokens: int) -> dict[str, float]:
         """One reply of `tokens` tokens: seconds and bytes of one token after the first."""
-        from fhe_client.generation import GenerationOptions
-        from fhe_client.transcript import Message
+        from fhe_client.text.generation import GenerationOptions
+        from fhe_client.text.transcript import Message
 
         self.chat.forget()
         marks: list[tuple[float, int]] = []
@@ -114,8 +114,8 @@ class Encrypted:
 
     def prefill(self, length: int) -> float:
         """Seconds to read a text until its first token, over exactly `length` tokens of prompt if possible."""
-        from fhe_client.generation import GenerationOptions
-        from fhe_client.transcript import Message
+        from fhe_client.text.generation import GenerationOptions
+        from fhe_client.text.transcript import Message
 
         self.chat.forget()
         words = LONG_TEXT.read_text(encoding="utf-8").split()
@@ -131,8 +131,8 @@ class Encrypted:
         return seconds * length / reply.prompt_tokens
 
     def _length(self, text: str) -> int:
-        from fhe_client.generation import GenerationOptions
-        from fhe_client.transcript import Message
+        from fhe_client.text.generation import GenerationOptions
+        from fhe_client.text.transcript import Message
 
         tokens: int = self.chat.estimate([Message("user", text)], GenerationOptions()).prompt_tokens
         return tokens

@@ -36,9 +36,9 @@ from benchmarks.fidelity_systems import (
     encrypted_runner,
     quantise_dynamically,
 )
-from fhe_client.hybrid import build_hybrid
-from fhe_client.model_files import ModelFiles, read_model_files
-from fhe_client.runner import LinearRunner
+from fhe_client.model.files import ModelFiles, read_model_files
+from fhe_client.model.hybrid import build_hybrid
+from fhe_client.model.runner import LinearRunner
 from fhe_protocol.manifest import Group
 from fhe_server.artefact import Artefact
 from fhe_server.checkpoint import Source, find_source, load_checkpoint

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from torch import nn
 from transformers import GenerationConfig
 
-from fhe_client import hint_scheme
-from fhe_client.hybrid import HybridModel
+from fhe_client.crypto import hint_scheme
+from fhe_client.crypto.session import InferenceSession
 from fhe_client.keys import MasterKey
-from fhe_client.runner import LinearRunner
-from fhe_client.session import InferenceSession
+from fhe_client.model.hybrid import HybridModel
+from fhe_client.model.runner import LinearRunner
 from fhe_protocol.manifest import Group, Manifest
 from fhe_server.artefact import Artefact
 from fhe_server.service import ServedModel

@@ -19,7 +19,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # as the product does, before tor
 
 import numpy as np
 
-from fhe_client.products import HINT_ROWS, MASK_ROWS, FourierProducts, MatrixProducts
+from fhe_client.crypto.products import HINT_ROWS, MASK_ROWS, FourierProducts, MatrixProducts
 from fhe_protocol.masks import MaskName
 from fhe_protocol.parameters import HINT_1024_24
 

@@ -123,8 +123,8 @@ def measure(
     chat: OpenChat, where: tuple[float, float | None], cell: tuple[str, int], most: int
 ) -> Cell:
     """Ask once, for at most `most` tokens."""
-    from fhe_client.generation import GenerationOptions
-    from fhe_client.transcript import Message
+    from fhe_client.text.generation import GenerationOptions
+    from fhe_client.text.transcript import Message
 
     name, draft = cell
     marks: list[int] = []
@@ -180,8 +180,8 @@ def open_at(port: int, model: str, key: MasterKey, home: Any) -> Iterator[OpenCh
 
 def probe(port: int) -> float:
     """Milliseconds of the shortest of ten small requests: what a round costs here at least."""
-    from fhe_client.meter import TrafficMeter
-    from fhe_client.transport import ServerConnection
+    from fhe_client.network.meter import TrafficMeter
+    from fhe_client.network.transport import ServerConnection
 
     best = float("inf")
     with ServerConnection(f"http://127.0.0.1:{port}", meter=TrafficMeter()) as connection:

@@ -83,10 +83,10 @@ Exchange = Callable[[bytes, int], object]
 
 def ours(url: str) -> Exchange:
     """What Tacita uses."""
-    from fhe_client.http_lane import Access, Lane
-    from fhe_client.meter import TrafficMeter
-    from fhe_client.origin import parse_origin
-    from fhe_client.websocket_frames import WebSocketConnection, handshake
+    from fhe_client.network.http_lane import Access, Lane
+    from fhe_client.network.meter import TrafficMeter
+    from fhe_client.network.origin import parse_origin
+    from fhe_client.network.websocket_frames import WebSocketConnection, handshake
 
     lane = Lane(Access(parse_origin(url), TrafficMeter()), "rounds")
     lane.watch.start(3600)

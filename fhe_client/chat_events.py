@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from fhe_client.errors import TacitaError
 
 if TYPE_CHECKING:
-    from fhe_client.session import RoundReport
+    from fhe_client.crypto.session import RoundReport
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,9 +29,9 @@ from fhe_client.keys import commands as key_commands
 from fhe_client.printing import StatusLine, clean, write_error
 
 if TYPE_CHECKING:
-    from fhe_client.chat import ChatReply
     from fhe_client.open_chat import OpenChat
-    from fhe_client.transcript import Message
+    from fhe_client.text.chat import ChatReply
+    from fhe_client.text.transcript import Message
 
 DEBUG_VARIABLE = "TACITA_DEBUG"
 _USAGE = 2
@@ -123,7 +123,7 @@ def _chat(options: argparse.Namespace) -> int:
 
 def messages_of(system: str | None, prompt: str) -> list[Message]:
     """The conversation that one question is."""
-    from fhe_client.transcript import Message
+    from fhe_client.text.transcript import Message
 
     first = [Message("system", system)] if system else []
     return [*first, Message("user", prompt)]
@@ -260,8 +260,8 @@ def _connect_options(options: argparse.Namespace) -> ConnectOptions:
 
 
 def _generation_options(options: argparse.Namespace) -> Any:
-    from fhe_client.generation import GenerationOptions
-    from fhe_client.model_errors import ModelError
+    from fhe_client.model.errors import ModelError
+    from fhe_client.text.generation import GenerationOptions
 
     try:
         return GenerationOptions(
@@ -301,7 +301,7 @@ def _keys(options: argparse.Namespace) -> int:
 
 
 def _test(options: argparse.Namespace) -> int:
-    from fhe_client.probe import test_connection
+    from fhe_client.network.probe import test_connection
 
     report = test_connection(options.url, _token(options), options.model)
     if options.json:
@@ -317,8 +317,8 @@ def _test(options: argparse.Namespace) -> int:
 
 
 def _pins(options: argparse.Namespace) -> int:
-    from fhe_client.origin import parse_origin
-    from fhe_client.pins import LOCAL_SERVER, PinStore
+    from fhe_client.network.origin import parse_origin
+    from fhe_client.network.pins import LOCAL_SERVER, PinStore
 
     pins = PinStore(Home.locate().config)
     if options.pins_command == "list":

@@ -35,7 +35,7 @@ from fhe_client.concrete.quantised import (
 )
 from fhe_client.concrete.runners import SCHEMES
 from fhe_client.errors import TacitaError
-from fhe_client.model_errors import PassError
+from fhe_client.model.errors import PassError
 
 MODES = ("disable", "simulate", "execute", "remote")
 

@@ -27,14 +27,14 @@ from fhe_client.keys import MasterKey
 from fhe_client.local_server import DEFAULT_MODEL, LocalServer, is_imported, pull_model
 
 if TYPE_CHECKING:
-    from fhe_client.catalogue import ServerInfo
     from fhe_client.glwe.http_channel import HttpGlweChannel
     from fhe_client.glwe.keys import GlweKeys
-    from fhe_client.hint_store import HintFile
-    from fhe_client.meter import TrafficMeter
+    from fhe_client.network.catalogue import ServerInfo
+    from fhe_client.network.hint_store import HintFile
+    from fhe_client.network.meter import TrafficMeter
+    from fhe_client.network.pins import PinStore
+    from fhe_client.network.transport import ServerConnection
     from fhe_client.open_chat import OpenChat
-    from fhe_client.pins import PinStore
-    from fhe_client.transport import ServerConnection
     from fhe_protocol.manifest import Manifest
 
 T = TypeVar("T")
@@ -45,8 +45,8 @@ _FIRST_TRIES = 2
 def import_heavy_modules() -> None:
     """Import torch, transformers and what builds a model. Takes seconds; safe to call from any thread, and again."""
     quiet_libraries()
+    import fhe_client.model.skeleton
     import fhe_client.open_chat
-    import fhe_client.skeleton
 
     del fhe_client
 
@@ -85,7 +85,7 @@ class _Opening:
 
     def run(self, undo: contextlib.ExitStack) -> OpenChat:
         """Whatever must be closed in the end, or after a failure, is on the stack."""
-        from fhe_client.meter import TrafficMeter
+        from fhe_client.network.meter import TrafficMeter
 
         imports = Background(import_heavy_modules)
         meter = TrafficMeter()
@@ -118,7 +118,7 @@ class _Opening:
 
     def _check_pin(self, manifest: Manifest, connection: ServerConnection) -> None:
         """Trust on first use: a model must be the one that was seen first under its name at this server."""
-        from fhe_client.pins import LOCAL_SERVER
+        from fhe_client.network.pins import LOCAL_SERVER
 
         pins = self._pins()
         if self.options.url is None:
@@ -130,15 +130,15 @@ class _Opening:
             pins.check(connection.origin.url, manifest)
 
     def _pins(self) -> PinStore:
-        from fhe_client.pins import PinStore
+        from fhe_client.network.pins import PinStore
 
         return PinStore(self.home.config)
 
     def _connection(
         self, url: str, meter: TrafficMeter, tries: int | None = None
     ) -> ServerConnection:
-        from fhe_client.retries import Timeouts
-        from fhe_client.transport import ServerConnection
+        from fhe_client.network.retries import Timeouts
+        from fhe_client.network.transport import ServerConnection
 
         timeouts = Timeouts() if tries is None else Timeouts(tries=tries)
         connection = ServerConnection(url, token=self.options.token, meter=meter, timeouts=timeouts)
@@ -146,7 +146,7 @@ class _Opening:
         return connection
 
     def _first_contact(self, url: str, meter: TrafficMeter) -> ServerInfo:
-        from fhe_client.transport import check_info
+        from fhe_client.network.transport import check_info
 
         with self._connection(url, meter, _FIRST_TRIES) as connection:
             info = connection.info()
@@ -158,7 +158,7 @@ class _Opening:
         return info
 
     def _choose(self, info: ServerInfo) -> str:
-        from fhe_client.net_errors import NoSuchModelError
+        from fhe_client.network.errors import NoSuchModelError
 
         if self.options.model is not None:
             return self.options.model
@@ -167,14 +167,14 @@ class _Opening:
         return info.models[0].name
 
     def _files(self, manifest: Manifest, connection: ServerConnection) -> Path:
-        from fhe_client.catalogue import ClientFiles
+        from fhe_client.network.catalogue import ClientFiles
 
         return ClientFiles(self.home.cache).ensure(
             manifest, connection, should_stop=self.callbacks.should_stop
         )
 
     def _hints(self, manifest: Manifest, connection: ServerConnection) -> HintFile:
-        from fhe_client.hint_store import HintStore
+        from fhe_client.network.hint_store import HintStore
 
         store = HintStore(self.home.cache)
 
@@ -191,7 +191,7 @@ class _Opening:
         pins = self._pins()
         if pins.is_audited(manifest):
             return
-        from fhe_client.audit import audit_hints
+        from fhe_client.crypto.audit import audit_hints
 
         channel = connection.open_rounds(manifest, "audit")
         channel.should_stop = self.callbacks.should_stop
@@ -220,13 +220,13 @@ class _Opening:
         connection: ServerConnection,
         local: LocalServer | None,
     ) -> OpenChat:
-        from fhe_client.chat import Chat
+        from fhe_client.crypto.session import InferenceSession
         from fhe_client.glwe.session import GlweSession
-        from fhe_client.hybrid import build_hybrid
-        from fhe_client.model_files import read_model_files
+        from fhe_client.model.files import read_model_files
+        from fhe_client.model.hybrid import build_hybrid
         from fhe_client.open_chat import ChatParts, ConversationChannel, OpenChat, follow_passes
         from fhe_client.pace import Pace
-        from fhe_client.session import InferenceSession
+        from fhe_client.text.chat import Chat
 
         pace = Pace()
         report = follow_passes(pace, self.callbacks.on_round)

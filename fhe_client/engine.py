@@ -162,7 +162,7 @@ class Engine:
         }
 
     def _test_connection(self, job: _Job) -> Mapping[str, Any]:
-        from fhe_client.probe import test_connection
+        from fhe_client.network.probe import test_connection
 
         url, token = job.command.text_in("server", "url"), job.command.text_in("server", "token")
         if url is None:
@@ -223,7 +223,7 @@ class Engine:
         }
 
     def _ask(self, job: _Job) -> Mapping[str, Any]:
-        from fhe_client.transcript import parse_messages
+        from fhe_client.text.transcript import parse_messages
 
         chat, ident = self._connected(), job.command.ident
         messages = parse_messages(job.command.fields.get("messages"))
@@ -247,7 +247,7 @@ class Engine:
         return asdict(reply)
 
     def _estimate(self, job: _Job) -> Mapping[str, Any]:
-        from fhe_client.transcript import parse_messages
+        from fhe_client.text.transcript import parse_messages
 
         messages = parse_messages(job.command.fields.get("messages"))
         return asdict(self._connected().estimate(messages, _generation_options(job.command)))
@@ -294,7 +294,7 @@ def _connect_options(command: Command) -> ConnectOptions:
 
 
 def _generation_options(command: Command) -> Any:
-    from fhe_client.generation import GenerationOptions
+    from fhe_client.text.generation import GenerationOptions
 
     chosen = command.mapping("options")
     return GenerationOptions(

@@ -13,8 +13,8 @@ from fhe_client.pace import Pace
 from fhe_protocol.wire import HEADER
 
 if TYPE_CHECKING:
+    from fhe_client.crypto.session import RoundReport
     from fhe_client.open_chat import OpenChat
-    from fhe_client.session import RoundReport
 
 METER_SECONDS = 0.1
 LAYER_SECONDS = 0.02

@@ -6,20 +6,20 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from fhe_client.chat import Chat, ChatReply
 from fhe_client.chat_events import Callbacks, Status
-from fhe_client.drafting import AUTO
-from fhe_client.generation import PREFILL_ROWS, GenerationOptions, OnPiece, OnPrompt
+from fhe_client.crypto.session import InferenceSession, RoundReport
 from fhe_client.glwe.session import GlweSession
 from fhe_client.local_server import LocalServer
-from fhe_client.meter import Traffic, TrafficMeter
-from fhe_client.net_errors import NetworkError, StoppedError
+from fhe_client.model.passes import StopRequestedError
+from fhe_client.network.errors import NetworkError, StoppedError
+from fhe_client.network.meter import Traffic, TrafficMeter
+from fhe_client.network.round_channel import Answer, RoundChannel
 from fhe_client.pace import Estimate, Pace
-from fhe_client.padding import filler_rows
-from fhe_client.passes import StopRequestedError
-from fhe_client.round_channel import Answer, RoundChannel
-from fhe_client.session import InferenceSession, RoundReport
-from fhe_client.transcript import Message
+from fhe_client.text.chat import Chat, ChatReply
+from fhe_client.text.drafting import AUTO
+from fhe_client.text.generation import PREFILL_ROWS, GenerationOptions, OnPiece, OnPrompt
+from fhe_client.text.padding import filler_rows
+from fhe_client.text.transcript import Message
 from fhe_protocol.manifest import Manifest
 
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 from fhe_client.cli import ReplyPrinter, StopOnInterrupt
 from fhe_client.errors import TacitaError
 from fhe_client.failures import describe
-from fhe_client.generation import GenerationOptions
 from fhe_client.printing import StatusLine, clean, megabytes, write_error
-from fhe_client.transcript import Message
+from fhe_client.text.generation import GenerationOptions
+from fhe_client.text.transcript import Message
 from fhe_protocol.errors import ProtocolError
 
 if TYPE_CHECKING:
-    from fhe_client.chat import ChatReply
     from fhe_client.open_chat import OpenChat
+    from fhe_client.text.chat import ChatReply
 
 _HELP = """\
   /new     forget this conversation and start another

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from fhe_client.encrypted_layers import rotated
-from fhe_client.hybrid import build_hybrid
-from fhe_client.model_files import read_model_files
+from fhe_client.model.encrypted_layers import rotated
+from fhe_client.model.files import read_model_files
+from fhe_client.model.hybrid import build_hybrid
 from fhe_server.artefact import Artefact
 from fhe_server.importing import import_model
 from tests.clear_runner import ClearRunner

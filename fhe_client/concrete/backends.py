@@ -8,19 +8,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fhe_client.catalogue import ClientFiles
 from fhe_client.concrete.quantised import QuantisedGroups
 from fhe_client.concrete.runners import ClearRunner, LocalHintServer
+from fhe_client.crypto.session import InferenceSession
 from fhe_client.glwe.keys import GlweKeys
 from fhe_client.glwe.local_channel import LocalGlweChannel
 from fhe_client.glwe.opening import check_glwe, make_channel
 from fhe_client.glwe.session import GlweSession
 from fhe_client.home import Home
 from fhe_client.keys import MasterKey
-from fhe_client.model_files import GroupScales, read_model_files
-from fhe_client.runner import LinearRunner
-from fhe_client.session import InferenceSession
-from fhe_client.transport import ServerConnection, check_info
+from fhe_client.model.files import GroupScales, read_model_files
+from fhe_client.model.runner import LinearRunner
+from fhe_client.network.catalogue import ClientFiles
+from fhe_client.network.transport import ServerConnection, check_info
 from fhe_protocol.glwe import MAX_ROWS
 from fhe_protocol.manifest import Group, Manifest
 
@@ -127,8 +127,8 @@ def _hint_session(
     undo: contextlib.ExitStack, manifest: Manifest, connection: ServerConnection
 ) -> InferenceSession:
     """Hints downloaded and audited."""
-    from fhe_client.audit import audit_hints
-    from fhe_client.hint_store import HintStore
+    from fhe_client.crypto.audit import audit_hints
+    from fhe_client.network.hint_store import HintStore
 
     hints = HintStore(Home.locate().ensure().cache).ensure(manifest, connection)
     key = undo.enter_context(MasterKey.generate(origin="session"))

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from fhe_client.encrypted_layers import rotated
-from fhe_client.model_errors import PassError
-from fhe_client.model_files import GroupScales
-from fhe_client.runner import LinearRunner
+from fhe_client.model.encrypted_layers import rotated
+from fhe_client.model.errors import PassError
+from fhe_client.model.files import GroupScales
+from fhe_client.model.runner import LinearRunner
 from fhe_protocol.manifest import Group
 
 

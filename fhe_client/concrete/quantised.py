@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from fhe_client.model_errors import UnsupportedModelError
-from fhe_client.model_files import GroupScales
+from fhe_client.model.errors import UnsupportedModelError
+from fhe_client.model.files import GroupScales
 from fhe_protocol.manifest import Manifest, canonical_json, parse_manifest
 
 PART_INPUTS = 1024

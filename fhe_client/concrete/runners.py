@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fhe_client import hint_scheme
 from fhe_client.concrete.quantised import QuantisedGroups
+from fhe_client.crypto import hint_scheme
 from fhe_client.glwe import scheme as glwe_scheme
 from fhe_protocol.manifest import Group, Manifest
 from fhe_protocol.masks import expand_mask

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from fhe_client.crypto_errors import CryptoError
+from fhe_client.crypto.errors import CryptoError
 
 
 class GlweUnavailableError(CryptoError):

@@ -11,15 +11,15 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
-from fhe_client.http_lane import Access, Lane
-from fhe_client.net_errors import (
+from fhe_client.network.errors import (
     KeyExpiredError,
     NetworkError,
     ProtocolBreachError,
     StoppedError,
 )
-from fhe_client.retries import with_retries
-from fhe_client.watched_socket import never
+from fhe_client.network.http_lane import Access, Lane
+from fhe_client.network.retries import with_retries
+from fhe_client.network.watched_socket import never
 from fhe_protocol.glwe import GLWE_2048_27, KEY_HEADER, KEY_SIZE
 from fhe_protocol.manifest import Manifest
 

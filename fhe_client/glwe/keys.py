@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fhe_client.crypto_errors import SecretWipedError
+from fhe_client.crypto.errors import SecretWipedError
 from fhe_client.glwe.errors import GlweLibraryError, GlweUnavailableError
 from fhe_protocol.errors import FrameError
 from fhe_protocol.glwe import check_key, check_matrix

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from fhe_client.glwe.errors import GlweUnavailableError
 from fhe_client.glwe.http_channel import HttpGlweChannel
 from fhe_client.glwe.keys import GlweKeys
-from fhe_client.transport import ServerConnection
+from fhe_client.network.transport import ServerConnection
 from fhe_protocol.glwe_library import unavailable_reason
 from fhe_protocol.manifest import Manifest
 

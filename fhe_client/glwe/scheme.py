@@ -22,7 +22,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from fhe_client.crypto_errors import CryptoError
+from fhe_client.crypto.errors import CryptoError
 from fhe_protocol.glwe import GLWE_2048_27, output_blocks
 from fhe_protocol.manifest import Group
 

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from fhe_client.crypto_errors import SessionClosedError
+from fhe_client.crypto.errors import SessionClosedError
+from fhe_client.crypto.session import RoundChannel, RoundReport
 from fhe_client.glwe import scheme
 from fhe_client.glwe.keys import GlweKeys
-from fhe_client.session import RoundChannel, RoundReport
 from fhe_protocol.glwe import MAX_ROWS, answer_size, output_blocks, pack_query, parse_answer
 from fhe_protocol.manifest import Group, Manifest
 from fhe_protocol.wire import FrameHeader

@@ -15,18 +15,18 @@ from typing import Any
 import pytest
 
 from fhe_client import cli, environment, key_access
-from fhe_client.chat import ChatReply
 from fhe_client.cli import StopOnInterrupt, main
-from fhe_client.generation import GenerationOptions
 from fhe_client.home import Home
 from fhe_client.key_access import open_master_key
 from fhe_client.keys import KeyStore
 from fhe_client.keys.errors import KeyringUnavailableError, PassphraseNeededError
 from fhe_client.keys.passphrase_input import PassphraseInput
-from fhe_client.net_errors import ConnectionLostError
+from fhe_client.network.errors import ConnectionLostError
 from fhe_client.printing import StatusLine
 from fhe_client.terminal_chat import TerminalChat
-from fhe_client.transcript import Message
+from fhe_client.text.chat import ChatReply
+from fhe_client.text.generation import GenerationOptions
+from fhe_client.text.transcript import Message
 from fhe_protocol.version import __version__
 from tests.servers import RunningServer, running_server
 from tests.tiny_world import (
@@ -316,7 +316,7 @@ class Played:
         self.forgotten += 1
 
     def traffic(self) -> Any:
-        from fhe_client.meter import Traffic
+        from fhe_client.network.meter import Traffic
 
         return Traffic(2_000_000, 3_000_000, 7)
 

@@ -15,7 +15,7 @@ from transformers.pytorch_utils import Conv1D
 
 from fhe_client.concrete_api import HybridFHEModel, UsageError
 from fhe_client.glwe.keys import GlweKeys
-from fhe_client.model_errors import PassError, UnsupportedModelError
+from fhe_client.model.errors import PassError, UnsupportedModelError
 from tests.glwe_keys import client_keys
 from tests.glwe_world import SHAPES, glwe_artefact, glwe_server
 from tests.tiny_models import tiny_model

@@ -14,15 +14,15 @@ import pytest
 from fhe_client import environment
 from fhe_client.chat_events import Callbacks, CancelledError, ConnectOptions, Status
 from fhe_client.connect import Background, open_chat
-from fhe_client.crypto_errors import HintAuditError
+from fhe_client.crypto.errors import HintAuditError
 from fhe_client.errors import TacitaError
-from fhe_client.generation import GenerationOptions
 from fhe_client.home import Home
 from fhe_client.keys import MasterKey
-from fhe_client.net_errors import NetworkError
+from fhe_client.network.errors import NetworkError
+from fhe_client.network.pins import PinStore
 from fhe_client.open_chat import OpenChat
-from fhe_client.pins import PinStore
-from fhe_client.transcript import Message
+from fhe_client.text.generation import GenerationOptions
+from fhe_client.text.transcript import Message
 from fhe_protocol.manifest import Manifest, canonical_json, parse_manifest
 from tests.servers import CountingProxy, RunningServer, reply, running_server, scripted_server
 from tests.tiny_world import MODEL, tiny_artefact

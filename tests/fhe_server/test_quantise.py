@@ -11,7 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from fhe_client.encrypted_layers import rotated as client_rotated
+from fhe_client.model.encrypted_layers import rotated as client_rotated
 from fhe_protocol.parameters import HINT_1024_24
 from fhe_server.errors import QuantisationError, UnsupportedModelError
 from fhe_server.quantise import (

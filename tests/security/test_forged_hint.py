@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fhe_client.audit import audit_hints
-from fhe_client.crypto_errors import HintAuditError
-from fhe_client.secrets import EpochSecrets
-from fhe_client.session import InferenceSession
+from fhe_client.crypto.audit import audit_hints
+from fhe_client.crypto.errors import HintAuditError
+from fhe_client.crypto.secrets import EpochSecrets
+from fhe_client.crypto.session import InferenceSession
 from fhe_protocol.masks import expand_mask
 from fhe_protocol.planes import from_planes
 from fhe_protocol.wire import pack_answer, parse_query

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fhe_client.crypto_errors import ModelTooLargeError, SlotError
-from fhe_client.session import InferenceSession
+from fhe_client.crypto.errors import ModelTooLargeError, SlotError
+from fhe_client.crypto.session import InferenceSession
 from fhe_protocol.errors import FrameError
 from fhe_protocol.manifest import parse_manifest
 from tests.security.cases import GARBAGE, REFUSED, Lie, campaign

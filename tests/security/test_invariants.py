@@ -16,18 +16,18 @@ import numpy as np
 import pytest
 import torch
 
-from fhe_client import secrets as secrets_module
-from fhe_client.crypto_errors import SecretWipedError, SessionClosedError, SlotError
-from fhe_client.meter import TrafficMeter
-from fhe_client.pads import prepare_window
-from fhe_client.secrets import EpochSecrets
-from fhe_client.session import InferenceSession
-from fhe_client.transport import ServerConnection
+from fhe_client.crypto import secrets as secrets_module
+from fhe_client.crypto.errors import SecretWipedError, SessionClosedError, SlotError
+from fhe_client.crypto.pads import prepare_window
+from fhe_client.crypto.secrets import EpochSecrets
+from fhe_client.crypto.session import InferenceSession
+from fhe_client.network.meter import TrafficMeter
+from fhe_client.network.transport import ServerConnection
 from fhe_protocol.manifest import Group
 from fhe_protocol.masks import expand_mask
 from fhe_protocol.planes import OFFSET, from_planes
 from fhe_protocol.wire import parse_query
-from tests.fhe_client.test_ring import naive
+from tests.fhe_client.crypto.test_ring import naive
 from tests.security.world import Arrays, Channel, key, make_world
 from tests.servers import CountingProxy, make_artefact, running_server
 
@@ -288,7 +288,7 @@ def test_invariant_3_a_spent_epoch_is_erased(monkeypatch: pytest.MonkeyPatch) ->
             super().__init__(*arguments)
             made.append(self)
 
-    monkeypatch.setattr("fhe_client.window_maker.EpochSecrets", Watched)
+    monkeypatch.setattr("fhe_client.crypto.window_maker.EpochSecrets", Watched)
     world = make_world((("linear", 2, (0, 3)),))
     with InferenceSession(
         world.manifest, Channel(world.answer), world, key(), window_slots=512
@@ -318,7 +318,7 @@ def no_global_generators(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_invariant_4_no_global_generator_is_asked(no_global_generators: None) -> None:
     states = random.getstate(), np.random.get_state()[1].tobytes(), torch.get_rng_state()
-    from fhe_client.audit import audit_hints
+    from fhe_client.crypto.audit import audit_hints
 
     with open_session() as session:
         session.begin_pass(2)

@@ -18,7 +18,7 @@ from fhe_client.concrete.quantised import (
     trace_groups,
     weight_of,
 )
-from fhe_client.model_errors import UnsupportedModelError
+from fhe_client.model.errors import UnsupportedModelError
 from tests.tiny_models import tiny_model
 
 

@@ -8,8 +8,8 @@ from torch import nn
 
 from fhe_client.concrete.quantised import QuantisedGroups, quantise_groups
 from fhe_client.concrete.runners import ClearRunner, LocalHintServer
+from fhe_client.crypto.session import InferenceSession
 from fhe_client.keys import MasterKey
-from fhe_client.session import InferenceSession
 from fhe_protocol.masks import expand_mask
 from fhe_protocol.planes import round_answer
 

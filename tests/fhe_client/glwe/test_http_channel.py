@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 
 from fhe_client.glwe.http_channel import HttpGlweChannel
-from fhe_client.http_lane import Access
-from fhe_client.meter import TrafficMeter
-from fhe_client.net_errors import (
+from fhe_client.network.errors import (
     BusyError,
     NetworkError,
     OtherModelError,
     ProtocolBreachError,
     StoppedError,
 )
-from fhe_client.origin import parse_origin
-from fhe_client.retries import Timeouts
+from fhe_client.network.http_lane import Access
+from fhe_client.network.meter import TrafficMeter
+from fhe_client.network.origin import parse_origin
+from fhe_client.network.retries import Timeouts
 from fhe_protocol.glwe import (
     GLWE_2048_27,
     KEY_SIZE,

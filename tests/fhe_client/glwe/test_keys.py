@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fhe_client.crypto_errors import SecretWipedError
+from fhe_client.crypto.errors import SecretWipedError
 from fhe_client.glwe import scheme
 from fhe_client.glwe.errors import GlweUnavailableError
 from fhe_client.glwe.keys import GlweKeys, load_library

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from fhe_client.crypto_errors import CryptoError
+from fhe_client.crypto.errors import CryptoError
 from fhe_client.glwe import scheme
 from fhe_protocol.glwe import GLWE_2048_27
 from fhe_protocol.manifest import Group, GroupPart, Member

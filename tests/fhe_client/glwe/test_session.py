@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from fhe_client.crypto_errors import SessionClosedError
+from fhe_client.crypto.errors import SessionClosedError
+from fhe_client.crypto.session import RoundReport
 from fhe_client.glwe.keys import GlweKeys
 from fhe_client.glwe.local_channel import LocalGlweChannel
 from fhe_client.glwe.session import GlweSession
-from fhe_client.hybrid import HybridModel, build_hybrid
-from fhe_client.model_files import read_model_files
-from fhe_client.session import RoundReport
-from fhe_client.transport import ServerConnection
+from fhe_client.model.files import read_model_files
+from fhe_client.model.hybrid import HybridModel, build_hybrid
+from fhe_client.network.transport import ServerConnection
 from fhe_protocol.errors import FrameError
 from fhe_protocol.glwe import MAX_ROWS, query_size
 from fhe_server.artefact import Artefact

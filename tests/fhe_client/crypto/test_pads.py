@@ -1,0 +1,132 @@
+"""Preparing pads: the equations of the docstring, computed a second time in plain integers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fhe_client.crypto.errors import SecretWipedError
+from fhe_client.crypto.pads import fill_part, part_shapes, prepare_window
+from fhe_client.crypto.secrets import EpochSecrets
+from fhe_client.crypto.window import Window
+from fhe_protocol.masks import expand_mask
+from fhe_protocol.planes import OFFSET
+from tests.fhe_client.crypto.test_ring import naive
+from tests.security.world import Arrays, key, make_world
+
+WORLD = make_world()
+PARAMETERS = WORLD.manifest.parameters
+
+
+def epoch() -> EpochSecrets:
+    return EpochSecrets(key(), PARAMETERS)
+
+
+def expected_query_pads(secrets: EpochSecrets, index: int, slots: Any) -> Any:
+    """A*s + e + OFFSET mod 2^24, (slots, n)."""
+    group, part = WORLD.manifest.parts[index]
+    mask = expand_mask(PARAMETERS, WORLD.manifest.mask_name(group, part)).astype(np.int64)
+    product = naive(mask, secrets.secret(index))[:, slots].T
+    errors = np.stack([secrets.errors(index, np.array([t]), mask.shape[0])[0] for t in slots])
+    return (product + errors + OFFSET) % (1 << 24)
+
+
+@pytest.mark.parametrize("slots", [[0], [1023], [3, 4, 5, 6], [9, 2, 700], [0, 2, 4]])
+@pytest.mark.parametrize("index", [0, 2])
+def test_pads_are_what_the_equations_say(slots: list[int], index: int) -> None:
+    secrets = epoch()
+    n, m = part_shapes(WORLD.manifest)[index]
+    query = np.zeros((len(slots), n), dtype=np.uint32)
+    product = np.zeros((len(slots), m), dtype=np.uint16)
+    fill_part(WORLD.manifest, secrets, WORLD, index, np.array(slots), query, product)
+    assert np.array_equal(query & 0xFFFFFF, expected_query_pads(secrets, index, slots))
+    signed = WORLD.hints[index].view(np.int16)
+    exact = naive(signed, secrets.secret(index))[:, slots].T
+    off = (product.astype(np.int64) - exact + 0x8000) % 0x10000 - 0x8000
+    assert np.abs(off).max() <= 1
+
+
+def test_a_window_holds_all_parts() -> None:
+    secrets = epoch()
+    window = prepare_window(WORLD.manifest, secrets, WORLD, 512, 8)
+    assert (window.first, window.count) == (512, 8)
+    for index in range(len(WORLD.manifest.parts)):
+        pads = window.take_query_pad(index, 0, 8)
+        expected = expected_query_pads(secrets, index, np.arange(512, 520))
+        assert np.array_equal(pads & 0xFFFFFF, expected)
+
+
+def test_preparing_a_slot_again_draws_no_new_error() -> None:
+    """Invariant 1: two errors over one plaintext's pad would average away."""
+    secrets = epoch()
+    once = prepare_window(WORLD.manifest, secrets, WORLD, 0, 16)
+    again = prepare_window(WORLD.manifest, secrets, WORLD, 8, 8)
+    for index in range(len(WORLD.manifest.parts)):
+        pads = once.take_query_pad(index, 8, 8)
+        assert np.array_equal(pads & 0xFFFFFF, again.take_query_pad(index, 0, 8) & 0xFFFFFF)
+
+
+def test_progress_is_told_after_each_part() -> None:
+    steps: list[tuple[int, int]] = []
+    prepare_window(
+        WORLD.manifest, epoch(), WORLD, 0, 1, lambda done, total: steps.append((done, total))
+    )
+    assert steps == [(k, 5) for k in range(1, 6)]
+
+
+def windows(monkeypatch: pytest.MonkeyPatch) -> list[Window]:
+    made: list[Window] = []
+
+    class Watched(Window):
+        def __init__(self, shapes: list[tuple[int, int]], first: int, count: int) -> None:
+            super().__init__(shapes, first, count)
+            made.append(self)
+
+    monkeypatch.setattr("fhe_client.crypto.pads.Window", Watched)
+    return made
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, RuntimeError, MemoryError])
+def test_work_that_ends_early_is_erased(
+    failure: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = windows(monkeypatch)
+
+    def stop(done: int, _total: int) -> None:
+        if done == 3:
+            raise failure
+
+    with pytest.raises(failure):
+        prepare_window(WORLD.manifest, epoch(), WORLD, 0, 4, stop)
+    assert not any(pads.any() for pads in made[0]._query_pads)
+    with pytest.raises(SecretWipedError):
+        made[0].take_query_pad(0, 0, 1)
+
+
+def test_hints_that_cannot_be_read_end_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = windows(monkeypatch)
+    with pytest.raises(IndexError):
+        prepare_window(WORLD.manifest, epoch(), Arrays(list(WORLD.hints[:2])), 0, 4)
+    assert not any(pads.any() for pads in made[0]._query_pads)
+
+
+def test_secrets_are_wiped_as_soon_as_they_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    handed: list[Any] = []
+    secrets = epoch()
+    give = secrets.secret
+    monkeypatch.setattr(secrets, "secret", lambda k: handed.append(give(k)) or handed[-1])
+    prepare_window(WORLD.manifest, secrets, WORLD, 0, 1)
+    assert len(handed) == 5
+    assert not any(secret.any() for secret in handed)
+
+
+def test_pads_look_uniform() -> None:
+    window = prepare_window(WORLD.manifest, epoch(), WORLD, 0, 256)
+    pads = window.take_query_pad(1, 0, 256) & 0xFFFFFF
+    counts = np.bincount((pads >> 20).ravel(), minlength=16)
+    expected = pads.size / 16
+    assert (
+        float(((counts - expected) ** 2 / expected).sum()) < 60
+    )  # 15 degrees of freedom, p < 1e-6
