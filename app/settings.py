@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 LOCAL = "local"
+SCHEMES = ("hint", "glwe")
+DRAFT_WORDS = ("off", "auto")
+DRAFT_TOKENS = range(2, 9)
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,7 @@ class SavedServer:
     url: str
     name: str = ""
     model: str = ""
+    pinned_certificate: str = ""  # SHA-256 of the only certificate that is accepted, in hex
 
     @property
     def label(self) -> str:
@@ -37,6 +41,9 @@ class Settings:
     server: str = ""
     servers: list[SavedServer] = field(default_factory=list)
     local_model: str = ""
+    scheme: str = "hint"  # or "glwe"
+    pad: bool = False
+    draft: str | int = "off"  # or "auto", or 2 to 8 tokens a pass
     max_tokens: int = 256
     temperature: float = 0.2  # what the default model is recommended to be used with
     top_p: float = 0.9
@@ -88,19 +95,31 @@ def load(path: Path) -> Settings:
 def _checked(value: Mapping[str, Any]) -> Settings:
     settings = Settings()
     for entry in fields(Settings):
-        if entry.name in value and entry.name not in ("servers", "seed"):
+        if entry.name in value and entry.name not in ("servers", "seed", "draft"):
             _take(settings, entry.name, value[entry.name])
+    if settings.scheme not in SCHEMES:
+        settings.reset("scheme")
+    if is_draft(value.get("draft")):
+        settings.draft = value["draft"]
     seed = value.get("seed")
     settings.seed = seed if isinstance(seed, int) and not isinstance(seed, bool) else None
     servers = value.get("servers")
     for server in servers if isinstance(servers, list) else []:
         if isinstance(server, dict) and isinstance(server.get("url"), str):
-            settings.add_server(
-                SavedServer(
-                    server["url"], str(server.get("name", "")), str(server.get("model", ""))
-                )
-            )
+            settings.add_server(_server(server))
     return settings
+
+
+def _server(value: Mapping[str, Any]) -> SavedServer:
+    found = {entry.name: value.get(entry.name) for entry in fields(SavedServer)}
+    return SavedServer(**{name: text for name, text in found.items() if isinstance(text, str)})
+
+
+def is_draft(found: object) -> bool:
+    """Whether a value is a choice of drafting: ``off``, ``auto``, or a number of tokens."""
+    if isinstance(found, str):
+        return found in DRAFT_WORDS
+    return isinstance(found, int) and not isinstance(found, bool) and found in DRAFT_TOKENS
 
 
 def _take(settings: Settings, name: str, found: object) -> None:
