@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from PySide6.QtCore import QObject, QProcess, QTimer, Signal
 
 from app.events import Failure, Json, Meter, ServerView, Status
 from app.i18n import translate
+from fhe_client.environment import child_command
 
 COMMAND_VARIABLE = "TACITA_ENGINE_COMMAND"
 MAX_LINE_BYTES = 16 * 1024 * 1024
@@ -39,9 +39,7 @@ def engine_command(argument: str | None = None) -> list[str]:
     chosen = argument or os.environ.get(COMMAND_VARIABLE)
     if chosen:
         return shlex.split(chosen)
-    if getattr(sys, "frozen", False):
-        return [sys.executable, "--engine"]
-    return [sys.executable, "-m", "fhe_client.engine"]
+    return child_command("fhe_client.engine")
 
 
 class EngineProcess(QObject):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from fhe_client.home import HOME_VARIABLE
@@ -22,6 +23,22 @@ _QUIET = {
     "MKL_NUM_THREADS": "1",
 }
 _ours: set[str] = set()
+
+RUN_MODULE = "--run-module"
+"""First argument that makes a frozen program run one of its own modules, as `python -m` does in a source tree."""
+RUNNABLE = ("fhe_client.engine", "fhe_client.text.template_worker", "fhe_server", "pip")
+"""The modules that it runs so; there are no others."""
+
+
+def frozen() -> bool:
+    """Whether this program is an installed bundle, without a Python interpreter to start."""
+    return bool(getattr(sys, "frozen", False))
+
+
+def child_command(module: str, *arguments: str) -> list[str]:
+    """The command line of a child process that runs `module`, which must be one of `RUNNABLE`."""
+    assert module in RUNNABLE, module
+    return [sys.executable, RUN_MODULE if frozen() else "-m", module, *arguments]
 
 
 def quiet_libraries() -> None:

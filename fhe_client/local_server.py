@@ -13,7 +13,6 @@ import importlib.util
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +22,7 @@ from typing import IO, Any, ClassVar
 
 import fhe_client
 from fhe_client.chat_events import CancelledError
-from fhe_client.environment import child_environment
+from fhe_client.environment import child_command, child_environment, frozen
 from fhe_client.errors import TacitaError
 from fhe_client.home import Home, private_folder
 
@@ -53,14 +52,12 @@ class LocalServerError(TacitaError):
 
 def server_command(arguments: Sequence[str]) -> list[str]:
     """The command line of the server package, also inside a frozen program."""
-    if getattr(sys, "frozen", False):
-        return [sys.executable, "--server", *arguments]
-    return [sys.executable, "-m", "fhe_server", *arguments]
+    return child_command("fhe_server", *arguments)
 
 
 def require_server_packages() -> None:
     """Raise `LocalServerError` unless the `server` extra is installed. Imports nothing."""
-    if getattr(sys, "frozen", False):
+    if frozen():
         return
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:

@@ -112,7 +112,9 @@ def _download(entry: CatalogueEntry, folder: Path, progress: Progress) -> Path:
             "This Python has no pip to fetch packages with.", "Run `python -m ensurepip` first."
         )
     progress("fetching", 0, 0)
-    command = [sys.executable, "-m", "pip", "download"]
+    # An installed bundle runs its own modules by this name (docs/packaging.md); pip is one of them.
+    run = "--run-module" if getattr(sys, "frozen", False) else "-m"
+    command = [sys.executable, run, "pip", "download"]
     command += ["--no-deps", "--only-binary=:all:", "--no-input", "--disable-pip-version-check"]
     command += ["--quiet", "--dest", str(folder), entry.requirement]
     try:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from fhe_client.environment import child_command, frozen
 from fhe_client.model.errors import TemplateError
 from fhe_client.text.transcript import Message, to_json
 
@@ -30,6 +31,14 @@ def plain_text(messages: Sequence[Message]) -> str:
     """The format for models without a chat template, ending where the reply begins."""
     lines = [f"{_NAMES[m.role]}: {m.content.strip()}" for m in messages]
     return "\n".join([*lines, "Assistant:"])
+
+
+def worker_command() -> list[str]:
+    """The command line of the child process that renders templates."""
+    if frozen():
+        return child_command("fhe_client.text.template_worker")
+    # As a file: no package is imported. -P: what lies beside the file must not hide a standard module.
+    return [sys.executable, "-P", str(_WORKER)]
 
 
 class TemplateRenderer:
@@ -103,9 +112,8 @@ class TemplateRenderer:
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:
             self._stop()
-            # -P: this file's folder holds a `secrets.py`, which must not hide the standard one.
             self._process = subprocess.Popen(
-                [sys.executable, "-P", str(_WORKER)],
+                worker_command(),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
