@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 Json = Mapping[str, Any]
@@ -75,26 +75,45 @@ class Meter:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a command failed, what to do, and details without prompt, reply or key."""
+    """Why a command failed, what to do, and details without prompt, reply or key.
+
+    ``params`` are the figures and names in ``message``, for telling it in another language.
+    """
 
     code: str
     message: str
     next_step: str = ""
     details: str = ""
+    params: Json = field(default_factory=dict)
 
     @classmethod
     def parse(cls, value: Json) -> Failure:
+        params = value.get("params")
         return cls(
             string(value, "code") or "unknown",
             string(value, "message") or "Something went wrong.",
             string(value, "next_step"),
             string(value, "details"),
+            params if isinstance(params, dict) else {},
         )
 
     def report(self) -> str:
         """The text that *Copy details* copies."""
         lines = [f"[{self.code}] {self.message}", self.next_step, self.details]
         return "\n".join(line for line in lines if line)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What reading a prompt would cost, padding included."""
+
+    prompt_tokens: int
+    seconds: float
+    mb: float
+
+    @classmethod
+    def parse(cls, value: Json) -> Estimate:
+        return cls(integer(value, "prompt_tokens"), number(value, "seconds"), number(value, "mb"))
 
 
 @dataclass(frozen=True)

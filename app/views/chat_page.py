@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QFrame, QLabel, QStackedWidget, QVBoxLayout, QWidg
 
 from app import figures, sentences, theme
 from app.controller import Controller
-from app.events import Failure, Meter, Status
+from app.events import Estimate, Failure, Meter, Status
 from app.views import parts
 from app.views.composer import Composer
 from app.views.empty_chat import EmptyChat
@@ -80,9 +80,11 @@ class ChatPage(QWidget):
         controller.ready_changed.connect(lambda _ready: self._say_waiting())
         controller.message_added.connect(self._add)
         controller.piece_added.connect(self.messages.add_piece)
+        controller.message_continued.connect(self._continued)
         controller.message_finished.connect(self._finished)
         controller.failed.connect(self.show_failure)
         self.messages.regenerate_asked.connect(controller.regenerate)
+        self.messages.continue_asked.connect(controller.continue_last)
         self.messages.edit_asked.connect(self.start_edit)
         self.messages.branch_asked.connect(self._step_branch)
         self.error.restart_asked.connect(controller.restart_engine)
@@ -105,8 +107,13 @@ class ChatPage(QWidget):
             self._stack.setCurrentIndex(0)
             self.messages.add(message)
 
+    def _continued(self, message: Message) -> None:
+        if self.controller.is_shown(message):
+            self.messages.update_message(message)
+            self.messages.follow()
+
     def _finished(self, message: Message) -> None:
-        if self.controller.library.current == message.chat:
+        if self.controller.is_shown(message):
             self.messages.update_message(message)
 
     def show_failure(self, failure: Failure) -> None:
@@ -135,12 +142,14 @@ class ChatPage(QWidget):
     def _estimate(self, draft: str) -> None:
         self.controller.estimate(draft, self._show_estimate)
 
-    def _show_estimate(self, seconds: float, megabytes: float) -> None:
-        self.composer.show_note(
-            self.tr("Reading this prompt takes about {0} and {1} of traffic.").format(
-                figures.seconds(seconds), figures.megabytes(megabytes * 1e6)
+    def _show_estimate(self, found: Estimate) -> None:
+        text = self.tr("Reading this prompt takes about {0} and {1} of traffic.")
+        if self.controller.settings.pad:
+            text = self.tr(
+                "Reading this prompt takes about {0} and {1} of traffic, padding included."
             )
-        )
+        size = figures.megabytes(found.mb * 1e6)
+        self.composer.show_note(text.format(figures.seconds(found.seconds), size))
 
     # -- writing ---------------------------------------------------------------------------------
 
@@ -196,7 +205,11 @@ class ChatPage(QWidget):
 
     def regenerate_last(self) -> None:
         """Make another reply to the last question."""
-        self.controller.retry()
+        self.controller.regenerate_last()
+
+    def continue_last(self) -> None:
+        """Let the last reply go on where it ended."""
+        self.controller.continue_last()
 
     def open_find(self) -> None:
         """Find words in this chat."""

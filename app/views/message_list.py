@@ -20,6 +20,7 @@ class MessageList(QScrollArea):
     """Shows the last ``PAGE`` messages of a branch and more above as the user scrolls up."""
 
     regenerate_asked = Signal(int)
+    continue_asked = Signal()
     edit_asked = Signal(int)
     branch_asked = Signal(int, int)
 
@@ -67,13 +68,20 @@ class MessageList(QScrollArea):
         self._above, shown = messages[:-PAGE], messages[-PAGE:]
         for message in shown:
             self._insert(message, self._layout.count() - 1)
+        self._mark_last()
         self._more.setVisible(bool(self._above))
         self.follow()
 
     def add(self, message: Message) -> None:
         """Append a new message."""
         self._insert(message, self._layout.count() - 1)
+        self._mark_last()
         self.follow()
+
+    def _mark_last(self) -> None:
+        views = self.views()
+        for view in views[-2:]:
+            view.set_last(view is views[-1])
 
     def view_of(self, message_id: int) -> MessageView | None:
         """The view of a message, if it is drawn."""
@@ -125,6 +133,7 @@ class MessageList(QScrollArea):
     def _insert(self, message: Message, index: int) -> None:
         view = MessageView(message, self._library.position(message))
         view.regenerate_asked.connect(self.regenerate_asked)
+        view.continue_asked.connect(self.continue_asked)
         view.edit_asked.connect(self.edit_asked)
         view.branch_asked.connect(self.branch_asked)
         self._views[message.id] = view

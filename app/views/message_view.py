@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 
-from PySide6.QtCore import Signal
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QToolButton, QVBoxLayout, QWidget
 
 from app import figures, theme
+from app.replies import can_continue
 from app.views import parts
 from app.views.message_body import MessageBody
 from app.views.safe_browser import SafeBrowser
@@ -19,6 +20,7 @@ class MessageView(QWidget):
     """Shows a message; what the user wants done with it leaves as a signal with its id."""
 
     regenerate_asked = Signal(int)
+    continue_asked = Signal()
     edit_asked = Signal(int)
     branch_asked = Signal(int, int)
     grew = Signal()
@@ -31,6 +33,8 @@ class MessageView(QWidget):
         self._position, self._count = branch
         self._foot = parts.label("", "muted", wrap=True, name="figures")
         self._state = parts.label("", "muted", name="state")
+        self.go_on = self._make_continue()
+        self._is_last = False
         self._actions = QWidget()
         self._layout = QVBoxLayout(self)
         self._layout.setSpacing(theme.TIGHT)
@@ -82,9 +86,17 @@ class MessageView(QWidget):
             layout.addWidget(self._asking("edit", self.tr("Edit and send again")))
             return
         layout.addWidget(self._asking("regenerate", self.tr("Make another reply")))
+        layout.addWidget(self.go_on)
         layout.addSpacing(theme.SMALL)
         layout.addWidget(self._state)
         layout.addWidget(self._foot, 1)
+
+    def _make_continue(self) -> QToolButton:
+        made = parts.tool("continue", self.tr("Continue this reply"), self.continue_asked.emit)
+        made.setText(self.tr("Continue"))
+        made.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        made.hide()
+        return made
 
     def _asking(self, icon: str, text: str) -> QToolButton:
         signal = self.edit_asked if icon == "edit" else self.regenerate_asked
@@ -123,6 +135,15 @@ class MessageView(QWidget):
         words = self._state_words(message.state)
         self._state.setText(f"{words}  ·" if words and self._foot.text() else words)
         self._state.setVisible(bool(self._state.text()))
+        self._offer_continue()
+
+    def set_last(self, last: bool) -> None:
+        """Say whether this is the last message: only that one can be continued."""
+        self._is_last = last
+        self._offer_continue()
+
+    def _offer_continue(self) -> None:
+        self.go_on.setVisible(self._is_last and can_continue(self.message))
 
     def _show_question(self, plain: SafeBrowser) -> None:
         """Show the user's text in a bubble that is no wider than its longest line."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from PySide6.QtWidgets import QDialog, QLineEdit, QVBoxLayout, QWidget
 
 from app import theme
-from app.controller import NEEDS_PASSPHRASE, Controller
+from app.controller import Controller
 from app.events import Failure
+from app.opening import NEEDS_PASSPHRASE
 from app.views import parts
 
 

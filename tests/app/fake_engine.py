@@ -149,13 +149,20 @@ class Engine:
         self.result(command)
 
     def ask(self, command: dict[str, Any]) -> None:
-        text = str(command["messages"][-1]["content"])
+        said = command["messages"]
+        begun = ""
+        if command.get("continue"):
+            assert said[-1]["role"] == "assistant", "only a reply can be continued"
+            begun = said[-1]["content"]
+            said = said[:-1]
+        assert said[-1]["role"] == "user", "the last message must be the user's"
+        text = str(said[-1]["content"])
         self.status("prompt", 3, 12, "tokens")
         if "fail" in text:
             self.status("ready")
             self.error(command, "server_gone")
             return
-        stopped, words = self.reply(command, text)
+        stopped, words = self.reply(command, text, begun)
         self.status("ready")
         self.result(
             command,
@@ -172,16 +179,16 @@ class Engine:
             reason="stopped" if stopped else "end",
         )
 
-    def reply(self, command: dict[str, Any], text: str) -> tuple[bool, list[str]]:
+    def reply(self, command: dict[str, Any], text: str, begun: str) -> tuple[bool, list[str]]:
         sent: list[str] = []
-        for piece in pieces_for(text):
+        for piece in after(begun, pieces_for(text)):
             if self.stop_requested.is_set():
                 return True, sent
             self.one_token(command, piece, len(sent))
             sent.append(piece)
             if len(sent) == 1:
                 wait_for(os.environ.get("FAKE_ENGINE_PIECE_GATE"), self.stop_requested)
-            if "crash" in text and len(sent) == 3:
+            if "crash" in text and not begun and len(sent) == 3:
                 os._exit(3)
         return False, sent
 
@@ -256,6 +263,17 @@ def pieces_for(text: str) -> Any:
             f"word{i}. " + ("\n\n" if i % 40 == 39 else "") for i in range(int(text.split()[1]))
         )
     return iter([word + " " for word in SENTENCE.split()])
+
+
+def after(begun: str, pieces: Any) -> Any:
+    """The pieces that follow a reply that has begun; an endless one ends a while later."""
+    length = 0
+    for piece in pieces:
+        length += len(piece)
+        if length > len(begun):
+            yield piece
+        if begun and length > len(begun) + 2 * len(SENTENCE):
+            return
 
 
 def main() -> None:

@@ -71,7 +71,17 @@ def test_what_is_sent_to_the_engine(desk: Desk) -> None:
     assert [m["role"] for m in first["messages"]] == ["system", "user"]
     assert [m["role"] for m in second["messages"]] == ["system", "user", "assistant", "user"]
     assert second["messages"][-1]["content"] == "Two"
-    assert first["options"] == {"max_tokens": 256, "temperature": 0.2, "top_p": 0.9, "seed": None}
+    assert first["options"] == {
+        "max_tokens": 256,
+        "temperature": 0.2,
+        "top_p": 0.9,
+        "seed": None,
+        "draft": 0,
+        "pad": False,
+    }
+    assert "continue" not in first
+    (connected,) = desk.commands("connect")
+    assert (connected["scheme"], connected["local"]) == ("hint", True)
 
 
 def test_a_message_typed_before_ready_is_kept_and_sent_when_ready(
@@ -141,7 +151,7 @@ def test_an_engine_crash_keeps_the_partial_reply_and_can_be_restarted(desk: Desk
     desk.write(window, "crash please")
     desk.until(lambda: window.page.error.isVisible())
     assert window.page.error.message.text() == "The engine stopped unexpectedly."
-    assert last_state(window) is MessageState.FAILED
+    assert last_state(window) is MessageState.INTERRUPTED
     assert texts(window)[-1] == "The server computed "
     assert window.page.meter.status.words.text() == "Offline"
     assert window.page.error.restart.isVisible()
