@@ -196,7 +196,7 @@ class Asking(QObject):
         shown.emit(message)
         self.busy_changed.emit(True)
         self._saving.start()
-        fields = {"messages": turns, "options": self.options()}
+        fields: dict[str, Any] = {"messages": turns, "options": self.options()}
         if message.text:
             fields["continue"] = True
         self._reply.command = self._engine.request(

@@ -112,7 +112,7 @@ class Reply:
         first, last = self._first_meter, self._last_meter
         if first is None or last is None or not (self._tokens or self._pieces):
             return dict(self._figures_before)
-        now = {
+        now: dict[str, Any] = {
             "reply_tokens": self._tokens,
             "bytes_up": max(0, last.bytes_up - first.bytes_up),
             "bytes_down": max(0, last.bytes_down - first.bytes_down),
