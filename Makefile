@@ -10,10 +10,10 @@ export TACITA_HOME ?= $(CURDIR)/.tacita
 export PROMPT
 
 .DEFAULT_GOAL := help
-.PHONY: help chat ask app serve test check lint format security clean
+.PHONY: help chat ask app serve test check lint format security conformance clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 chat: ## chat on the local server: a window, or the terminal where there is no display
 	@scripts/chat
@@ -44,6 +44,10 @@ security: ## the seven invariants and both hostile suites, as a table
 	@scripts/setup test
 	@scripts/security
 
+conformance: ## the same models through Concrete ML itself and through Tacita (6.5 GB, an environment of its own)
+	@scripts/setup test
+	@scripts/conformance $(ARGS)
+
 lint: ## format and lint only, fast
 	@scripts/setup run
 	@$(VENV)/bin/ruff format --check . && $(VENV)/bin/ruff check .
@@ -53,5 +57,5 @@ format: ## put the sources in order
 	@$(VENV)/bin/ruff check --fix . && $(VENV)/bin/ruff format .
 
 clean: ## remove the environment and caches; models and history in .tacita stay
-	rm -rf .venv build dist tacita.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-conformance build dist tacita.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
