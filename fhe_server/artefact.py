@@ -14,7 +14,7 @@ from fhe_server.kernel import LinearKernel
 
 
 class Artefact:
-    """One imported model on disk. Weights are memory-mapped: opening it takes milliseconds.
+    """One imported model on disk. Weights are memory-mapped when they are first asked for: opening takes milliseconds.
 
     Raises:
         ArtefactError: a file is missing, unreadable or has the wrong size.
@@ -27,7 +27,8 @@ class Artefact:
         sizes = [group.outputs * group.parts[k].inputs for group, k in self.manifest.parts]
         self._offsets = np.cumsum([0, *sizes])
         weights_path = self._checked(folder / "weights.bin", int(self._offsets[-1]))
-        self._weights = np.memmap(weights_path, dtype=np.int8, mode="c")
+        self._weights_path = weights_path
+        self._weights: NDArray[np.int8] | None = None
         self._files = {entry.path: entry for entry in self.manifest.files}
         for entry in self.manifest.files:
             self._checked(folder / "client" / entry.path, entry.size)
@@ -35,8 +36,15 @@ class Artefact:
     def weights(self, part_index: int) -> NDArray[np.int8]:
         """int8 (m, n_part) of one part, by its index among all parts."""
         group, part = self.manifest.parts[part_index]
+        if self._weights is None:
+            # Private to this process only where it writes, and it never does: N processes share one copy.
+            self._weights = np.memmap(self._weights_path, dtype=np.int8, mode="c")
         flat = self._weights[self._offsets[part_index] : self._offsets[part_index + 1]]
         return np.asarray(flat).reshape(group.outputs, group.parts[part].inputs)
+
+    def release(self) -> None:
+        """Let go of the weights' memory map; what was handed out keeps it alive."""
+        self._weights = None
 
     def file(self, path: str) -> tuple[Path, FileEntry] | None:
         """A file of the client's part, or None if the manifest does not list it."""

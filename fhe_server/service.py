@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Protocol
 
-from anyio import to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
@@ -23,46 +22,11 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from fhe_protocol import PROTOCOL_VERSION, SOFTWARE_NAME
 from fhe_protocol.errors import FrameError
-from fhe_protocol.planes import PLANES
-from fhe_protocol.wire import max_query_size, pack_answer, parse_query
-from fhe_server.artefact import Artefact
-from fhe_server.kernel import LinearKernel
+from fhe_protocol.wire import pack_answer, parse_query
+from fhe_server.batching import Batcher, QueueFullError
+from fhe_server.served_model import ServedModel
 
-INLINE_PRODUCTS = 100_000_000
-"""Multiplications a round may take on the event loop; more goes to a thread. About a millisecond of int8
-kernel, less than two thread switches cost on a loaded machine."""
-
-
-class ServedModel:
-    """One loaded model: its artefact and the kernels of its parts."""
-
-    def __init__(self, artefact: Artefact, device: str = "cpu") -> None:
-        self.artefact = artefact
-        self.manifest = artefact.manifest
-        self.manifest_bytes = artefact.manifest.to_bytes()
-        self.max_query_size = max_query_size(artefact.manifest)
-        self._kernels: list[LinearKernel] = artefact.kernels(device)
-
-    def work(self, frame: bytes) -> int:
-        """Multiplications that `frame` asks for, from its header alone.
-
-        Raises:
-            FrameError: the frame is malformed.
-        """
-        header, _ = parse_query(frame, self.manifest)
-        group = self.manifest.groups[header.group]
-        return PLANES * header.rows * group.inputs * group.outputs
-
-    def answer(self, frame: bytes) -> bytes:
-        """The answer frame to a query frame.
-
-        Raises:
-            FrameError: the frame is malformed.
-        """
-        header, planes = parse_query(frame, self.manifest)
-        first = self.manifest.groups[header.group].first_part
-        parts = [self._kernels[first + k].answer(plane) for k, plane in enumerate(planes)]
-        return pack_answer(header, parts)
+__all__ = ["ServedModel", "create_app"]
 
 
 @dataclass
@@ -99,6 +63,8 @@ class ServiceState:
     token_hashes: frozenset[str] = frozenset()
     counters: ServerCounters = field(default_factory=ServerCounters)
     schemes: tuple[str, ...] = ("hint",)
+    unavailable: Mapping[str, str] = field(default_factory=dict)
+    batcher: Batcher = field(default_factory=Batcher)
 
 
 def hash_token(token: str) -> str:
@@ -110,6 +76,7 @@ def create_app(
     models: Mapping[str, ServedModel],
     token_hashes: frozenset[str] = frozenset(),
     other: SchemeService | None = None,
+    unavailable: Mapping[str, str] | None = None,
 ) -> Starlette:
     """The ASGI app.
 
@@ -117,6 +84,7 @@ def create_app(
         models: served models by name.
         token_hashes: `hash_token` of every accepted bearer token; empty means that none is asked for.
         other: a second scheme to offer.
+        unavailable: schemes that this server cannot offer, and why.
     """
     app = Starlette(
         routes=[
@@ -133,7 +101,9 @@ def create_app(
         lifespan=other.lifespan if other is not None else None,
     )
     schemes = ("hint",) if other is None else ("hint", other.scheme)
-    app.state.service = ServiceState(dict(models), token_hashes, schemes=schemes)
+    app.state.service = ServiceState(
+        dict(models), token_hashes, schemes=schemes, unavailable=dict(unavailable or {})
+    )
     return app
 
 
@@ -219,6 +189,7 @@ async def _info(request: Request) -> Response:
             "protocol_version": PROTOCOL_VERSION,
             "version": software_version(),
             "schemes": list(state.schemes),
+            "unavailable_schemes": dict(state.unavailable),
             "models": [_describe(name, model) for name, model in state.models.items()],
         }
     )
@@ -266,7 +237,7 @@ async def _post_round(request: Request) -> Response:
     check_digest(model, request.headers.get("x-tacita-model"))
     frame = await read_body(request, model.max_query_size)
     try:
-        answer = await _answer(model, frame, state_of(request).counters)
+        answer = await _answer(model, frame, state_of(request))
     except FrameError as error:
         raise ServiceError(400, "bad_frame", str(error)) from error
     return Response(answer, media_type="application/octet-stream")
@@ -292,11 +263,14 @@ async def read_body(request: Request, limit: int) -> bytes:
     return b"".join(chunks)
 
 
-async def _answer(model: ServedModel, frame: bytes, counters: ServerCounters) -> bytes:
-    if model.work(frame) <= INLINE_PRODUCTS:
-        answer = model.answer(frame)
-    else:
-        answer = await to_thread.run_sync(model.answer, frame)
+async def _answer(model: ServedModel, frame: bytes, state: ServiceState) -> bytes:
+    header, planes = parse_query(frame, model.manifest)
+    try:
+        sums = await state.batcher.multiply(model, header.group, planes)
+    except QueueFullError as error:
+        raise ServiceError(503, "busy", error.message) from error
+    answer = pack_answer(header, sums)
+    counters = state.counters
     counters.rounds += 1
     counters.query_bytes += len(frame)
     counters.answer_bytes += len(answer)
@@ -306,18 +280,22 @@ async def _answer(model: ServedModel, frame: bytes, counters: ServerCounters) ->
 async def _socket_rounds(socket: WebSocket) -> None:
     """Rounds over one connection: a query frame in, its answer out, in order, until either side leaves."""
     await socket.accept()
+    state = state_of(socket)
+    state.batcher.clients += 1
     try:
         model = find_model(socket)
         check_digest(model, socket.query_params.get("digest"))
         while True:
             frame = await _receive_frame(socket)
-            await socket.send_bytes(await _answer(model, frame, state_of(socket).counters))
+            await socket.send_bytes(await _answer(model, frame, state))
     except WebSocketDisconnect:
         return
     except ServiceError as error:
         await _refuse(socket, error.code, error.detail)
     except FrameError as error:
         await _refuse(socket, "bad_frame", str(error))
+    finally:
+        state.batcher.clients -= 1
 
 
 async def _receive_frame(socket: WebSocket) -> bytes:

@@ -14,7 +14,7 @@ from starlette.websockets import WebSocketDisconnect
 from fhe_protocol.manifest import Manifest, parse_manifest
 from fhe_protocol.planes import from_planes
 from fhe_protocol.wire import FrameHeader, pack_query, parse_answer
-from fhe_server import service
+from fhe_server import batching
 from fhe_server.artefact import Artefact
 from fhe_server.kernel import reference_answer
 from fhe_server.service import ServedModel, create_app, hash_token
@@ -166,7 +166,7 @@ def test_large_rounds_are_answered_beside_the_event_loop(
     manifest: Manifest,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(service, "INLINE_PRODUCTS", 0)
+    monkeypatch.setattr(batching, "INLINE_S", 0.0)
     planes, frame = query(manifest)
     check(served, planes, post(client, manifest, frame).content)
 

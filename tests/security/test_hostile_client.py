@@ -47,7 +47,6 @@ def test_any_frame_is_answered_or_refused(served: ServedModel, data: bytes, keep
         except FrameError:
             continue
         assert answer[:2] == b"TA"
-        assert served.work(frame) > 0
 
 
 @settings(max_examples=60)
