@@ -30,6 +30,8 @@ class ConnectOptions:
     Attributes:
         url: the server's address; None starts the embedded server.
         token: the access token that the server asks for.
+        pinned_certificate: SHA-256 fingerprint of the only certificate that is accepted, in place of those that the
+            system trusts.
         model: a model's name; None takes the server's only or first one.
         accept_model_change: go on, and pin anew, where the model is not the one that was pinned.
         window_slots: slots prepared at a time.
@@ -38,6 +40,7 @@ class ConnectOptions:
 
     url: str | None = None
     token: str | None = field(default=None, repr=False)
+    pinned_certificate: str | None = None
     model: str | None = None
     accept_model_change: bool = False
     window_slots: int = 256

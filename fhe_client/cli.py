@@ -26,7 +26,7 @@ from fhe_client.failures import describe, log_failure
 from fhe_client.home import Home
 from fhe_client.key_access import open_master_key
 from fhe_client.keys import commands as key_commands
-from fhe_client.printing import StatusLine, clean, write_error
+from fhe_client.printing import StatusLine, clean, spelled_fingerprint, write_error
 
 if TYPE_CHECKING:
     from fhe_client.open_chat import OpenChat
@@ -250,9 +250,12 @@ def _prompt(argument: str | None) -> str:
 
 def _connect_options(options: argparse.Namespace) -> ConnectOptions:
     url = options.server or (None if options.local else os.environ.get(SERVER_VARIABLE) or None)
+    if options.certificate is not None and url is None:
+        raise UsageError("The embedded server has no certificate.", "Leave --certificate out.")
     return ConnectOptions(
         url=url,
         token=_token(options),
+        pinned_certificate=options.certificate,
         model=options.model,
         accept_model_change=options.accept_model_change,
         scheme=options.scheme,
@@ -303,7 +306,9 @@ def _keys(options: argparse.Namespace) -> int:
 def _test(options: argparse.Namespace) -> int:
     from fhe_client.network.probe import test_connection
 
-    report = test_connection(options.url, _token(options), options.model)
+    report = test_connection(
+        options.url, _token(options), options.model, pinned_certificate=options.certificate
+    )
     if options.json:
         _print_json(asdict(report))
     else:
@@ -312,6 +317,12 @@ def _test(options: argparse.Namespace) -> int:
             sys.stdout.write(
                 f"  {clean(model.name)}: hints {model.hint_bytes / 1e6:.0f} MB, "
                 f"{model.mb_per_token:.2f} MB a token\n"
+            )
+        if report.certificate_sha256:
+            sys.stdout.write(
+                f"  The certificate that was presented has the SHA-256 fingerprint\n"
+                f"  {spelled_fingerprint(report.certificate_sha256)}\n"
+                f"  If whoever runs the server confirms it: --certificate {report.certificate_sha256}\n"
             )
     return 0 if report.outcome == "ok" else 1
 

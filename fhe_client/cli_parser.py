@@ -75,6 +75,7 @@ def _add_connection(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help=f"read the server's access token from there (default: from {TOKEN_VARIABLE})",
     )
+    _add_certificate(parser)
     parser.add_argument(
         "--accept-model-change",
         action="store_true",
@@ -85,6 +86,15 @@ def _add_connection(parser: argparse.ArgumentParser) -> None:
         choices=KEY_MODES,
         default="auto",
         help="where the master key is kept (default: wherever it is, at first in the keyring)",
+    )
+
+
+def _add_certificate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--certificate",
+        metavar="SHA256",
+        help="accept the server's certificate with this fingerprint and no other (“tacita test” shows the one that "
+        "is presented; compare it with what whoever runs the server says)",
     )
 
 
@@ -130,6 +140,7 @@ def _add_test(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     test.add_argument("url", metavar="URL")
     test.add_argument("--model", metavar="NAME", help="a model that it should serve")
     test.add_argument("--token-file", type=Path, metavar="PATH", help="the server's access token")
+    _add_certificate(test)
     test.add_argument("--json", action="store_true", help="for scripts")
 
 

@@ -141,7 +141,14 @@ class _Opening:
         from fhe_client.network.transport import ServerConnection
 
         timeouts = Timeouts() if tries is None else Timeouts(tries=tries)
-        connection = ServerConnection(url, token=self.options.token, meter=meter, timeouts=timeouts)
+        options = self.options
+        connection = ServerConnection(
+            url,
+            token=options.token,
+            pinned_certificate=options.pinned_certificate,
+            meter=meter,
+            timeouts=timeouts,
+        )
         connection.should_stop = self.callbacks.should_stop
         return connection
 

@@ -164,10 +164,12 @@ class Engine:
     def _test_connection(self, job: _Job) -> Mapping[str, Any]:
         from fhe_client.network.probe import test_connection
 
-        url, token = job.command.text_in("server", "url"), job.command.text_in("server", "token")
+        command = job.command
+        url, token = command.text_in("server", "url"), command.text_in("server", "token")
         if url is None:
-            raise CommandError("A server has no address.", job.command.ident)
-        report = asdict(test_connection(url, token, job.command.text("model")))
+            raise CommandError("A server has no address.", command.ident)
+        model = command.text("model")
+        report = asdict(test_connection(url, token, model, pinned_certificate=_pinned(command)))
         report["models"] = [model["name"] for model in report["models"]]
         return report
 
@@ -288,9 +290,14 @@ def _connect_options(command: Command) -> ConnectOptions:
     return ConnectOptions(
         url=None if local else url,
         token=command.text_in("server", "token"),
+        pinned_certificate=None if local else _pinned(command),
         model=command.text("model"),
         accept_model_change=command.flag("accept_model_change"),
     )
+
+
+def _pinned(command: Command) -> str | None:
+    return command.text_in("server", "pinned_certificate") or None
 
 
 def _generation_options(command: Command) -> Any:

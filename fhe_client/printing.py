@@ -101,6 +101,11 @@ def megabytes(count: int) -> str:
     return f"{count / 1e6:.2f} MB" if count < 10_000_000 else f"{count / 1e6:.1f} MB"
 
 
+def spelled_fingerprint(digits: str) -> str:
+    """A fingerprint as people compare it: pairs of capital digits with colons."""
+    return ":".join(digits[i : i + 2] for i in range(0, len(digits), 2)).upper()
+
+
 def write_error(failure: Failure, stream: TextIO | None = None) -> None:
     """One line that says what happened, and an indented one that says what to do."""
     out = sys.stderr if stream is None else stream

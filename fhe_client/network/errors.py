@@ -72,7 +72,9 @@ class TlsError(NetworkError):
 
     code: ClassVar[str] = "tls"
     default_step: ClassVar[str] = (
-        "Do not go on if you did not expect this. Ask whoever runs the server for its certificate's fingerprint."
+        "Do not go on if you did not expect this. Ask whoever runs the server for its certificate's SHA-256 "
+        "fingerprint, compare it with the one that Test connection (tacita test) shows, and enter it in the server's "
+        "settings (--certificate)."
     )
 
 
@@ -226,7 +228,11 @@ def map_network_error(error: BaseException) -> NetworkError:
             return found(message)
     names = {type(one).__name__ for one in chain}
     if "SSLError" in names:  # urllib3's own: a fingerprint or host name that does not match
-        return TlsError("The server's certificate is not the expected one.")
+        return TlsError(
+            "The server's certificate is not the expected one.",
+            "Do not go on unless whoever runs the server tells you that it was renewed; then enter the new "
+            "certificate's fingerprint.",
+        )
     if names & {"ConnectTimeoutError", "ReadTimeoutError", "Timeout"}:
         return ServerTimeoutError("The server did not answer in time.")
     if names & _NOT_HTTP and "RemoteDisconnected" not in names:

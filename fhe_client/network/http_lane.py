@@ -6,12 +6,13 @@ as an error of `fhe_client.network.errors`.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
@@ -121,27 +122,28 @@ def _tls_settings(access: Access) -> dict[str, Any]:
     if not access.origin.secure:
         return {}
     if access.pinned_certificate is None:
-        context: ssl.SSLContext = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        return {"ssl_context": context}
+        return {"ssl_context": truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)}
+    # The fingerprint of the very certificate is checked instead.
+    return {**_unchecked(), "assert_fingerprint": access.pinned_certificate}
+
+
+def _unchecked() -> dict[str, Any]:
+    """TLS with whoever answers. Nothing may be sent over it before a fingerprint was compared."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
-    context.verify_mode = (
-        ssl.CERT_NONE
-    )  # the fingerprint of the very certificate is checked instead
-    return {
-        "ssl_context": context,
-        "cert_reqs": "CERT_NONE",
-        "assert_hostname": False,
-        "assert_fingerprint": access.pinned_certificate,
-    }
+    context.verify_mode = ssl.CERT_NONE
+    return {"ssl_context": context, "cert_reqs": "CERT_NONE", "assert_hostname": False}
 
 
 class _Adapter(HTTPAdapter):
     """Connections whose sockets are watched and counted, with TLS settings of our own."""
 
-    def __init__(self, access: Access, kind: str, watch: Watch) -> None:
+    def __init__(
+        self, access: Access, kind: str, watch: Watch, tls: Mapping[str, Any] | None = None
+    ) -> None:
         self._access, self._kind, self._watch = access, kind, watch
-        self._settings = {"socket_options": _socket_options(), **_tls_settings(access)}
+        settings = _tls_settings(access) if tls is None else tls
+        self._settings = {"socket_options": _socket_options(), **settings}
         super().__init__(max_retries=0)
 
     def init_poolmanager(
@@ -202,9 +204,16 @@ class Lane:
         self._session.headers.update(
             {"User-Agent": "tacita", "Accept": "*/*", "Accept-Encoding": "identity"}
         )
-        self._adapter = _Adapter(access, kind, self.watch)
-        self._session.mount("http://", self._adapter)
-        self._session.mount("https://", self._adapter)
+        self._mount(_Adapter(access, kind, self.watch))
+
+    def trust_anyone(self) -> None:
+        """Connect to whoever answers, from now on. Only for `presented_certificate`."""
+        self._mount(_Adapter(self.access, self.kind, self.watch, _unchecked()))
+
+    def _mount(self, adapter: _Adapter) -> None:
+        self._adapter = adapter
+        self._session.mount("http://", adapter)
+        self._session.mount("https://", adapter)
 
     def close(self) -> None:
         """Close all connections."""
@@ -334,6 +343,30 @@ class Lane:
             raise map_network_error(error) from error
         watched: WatchedSocket = connection.sock
         return watched
+
+
+def presented_certificate(access: Access, should_stop: Callable[[], bool] = never) -> str | None:
+    """SHA-256 fingerprint of the certificate that whoever answers presents; None where none can be had.
+
+    For a person to compare with what the server's owner says. Nothing is sent over the connection, the token least of
+    all: it ends with the handshake.
+    """
+    if not access.origin.secure:
+        return None
+    lane = Lane(replace(access, token=None, pinned_certificate=None), "control", should_stop)
+    lane.trust_anyone()
+    lane.watch.start(access.timeouts.control)
+    try:
+        sock = lane.connect("/")
+        try:
+            certificate: bytes | None = sock.getpeercert(binary_form=True)
+        finally:
+            sock.abort()
+    except (NetworkError, OSError):
+        return None
+    finally:
+        lane.close()
+    return hashlib.sha256(certificate).hexdigest() if certificate else None
 
 
 def _read(response: requests.Response, size: int) -> bytes:

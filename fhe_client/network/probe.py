@@ -16,7 +16,9 @@ from fhe_client.network.errors import (
     InsecureUrlError,
     NetworkError,
     StoppedError,
+    TlsError,
 )
+from fhe_client.network.http_lane import presented_certificate
 from fhe_client.network.retries import Timeouts
 from fhe_client.network.transport import ServerConnection, check_info
 
@@ -50,6 +52,8 @@ class ConnectionReport:
         models: what the server offers.
         mb_per_token: of the model that was asked for, or of the first.
         seconds_per_token: an estimate for it, from its rounds and the round-trip time.
+        certificate_sha256: where TLS failed because the certificate is not trusted, the fingerprint of the one that
+            was presented, for a person to compare and pin.
     """
 
     outcome: str
@@ -58,6 +62,7 @@ class ConnectionReport:
     models: tuple[ModelInfo, ...] = ()
     mb_per_token: float | None = None
     seconds_per_token: float | None = None
+    certificate_sha256: str | None = None
 
 
 def outcome_of(error: NetworkError) -> str:
@@ -84,6 +89,7 @@ def test_connection(
     """Look at a server; never raises for what the network or the server does.
 
     Args:
+        pinned_certificate: SHA-256 fingerprint of the only certificate to accept.
         limit: seconds after which the outcome is "timeout".
     """
     given_up = threading.Event()
@@ -93,7 +99,11 @@ def test_connection(
         try:
             reports.append(_probe(url, token, model, pinned_certificate, given_up))
         except NetworkError as error:
-            reports.append(ConnectionReport(outcome_of(error), str(error)))
+            failed = ConnectionReport(outcome_of(error), str(error))
+            reports.append(failed)
+            if isinstance(error, TlsError):  # one more look, which must not cost the report
+                found = _certificate(url, given_up)
+                reports.append(replace(failed, certificate_sha256=found))
 
     # A thread of its own, left behind if need be: looking up a name cannot be interrupted.
     thread = threading.Thread(target=work, name="probe", daemon=True)
@@ -101,7 +111,7 @@ def test_connection(
     thread.join(limit)
     given_up.set()
     if reports:
-        return reports[0]
+        return reports[-1]
     return ConnectionReport(
         "timeout",
         "The server did not answer in time. Check the address and the network connection, and try again.",
@@ -131,6 +141,11 @@ def _probe(
         seconds = min(_ping(connection) for _ in range(_PINGS))
     named = [m for m in info.models if model in (None, m.name)]
     return _rated(report, seconds, named[0] if named else None)
+
+
+def _certificate(url: str, given_up: threading.Event) -> str | None:
+    with ServerConnection(url, timeouts=_TIMEOUTS) as connection:
+        return presented_certificate(connection.access, given_up.is_set)
 
 
 def _ping(connection: ServerConnection) -> float:

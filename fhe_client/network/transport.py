@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from fhe_client.network.catalogue import MAX_INFO_BYTES, MODEL_NAME, ServerInfo, parse_info
 from fhe_client.network.errors import (
+    BadUrlError,
     NoSuchModelError,
     NotTacitaError,
     OtherModelError,
@@ -56,6 +57,11 @@ class ServerConnection:
             checked_fingerprint(pinned_certificate),
             timeouts or Timeouts(),
         )
+        if pinned_certificate is not None and not self.access.origin.secure:
+            raise BadUrlError(
+                "A certificate can be pinned for https:// addresses only.",
+                "Remove the fingerprint, or correct the address.",
+            )
         self.should_stop: Callable[[], bool] = never
         self._lock = threading.Lock()
         self._control = Lane(self.access, "control", lambda: self.should_stop())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,7 +29,7 @@ from fhe_client.text.chat import ChatReply
 from fhe_client.text.generation import GenerationOptions
 from fhe_client.text.transcript import Message
 from fhe_protocol.version import __version__
-from tests.servers import RunningServer, running_server
+from tests.servers import RunningServer, running_server, self_signed
 from tests.tiny_world import (
     MODEL,
     PATIENCE,
@@ -88,6 +89,31 @@ def test_an_answer_goes_to_standard_output(server: RunningServer, capsys: Captur
     assert found["bytes_up"] > 0
     assert found["hint_bytes_downloaded"] == 0
     assert printed.err == ""
+
+
+def test_a_certificate_is_shown_and_then_pinned(capsys: Captured, tmp_path: Path) -> None:
+    pem, fingerprint = self_signed(tmp_path)
+    with running_server(tiny_artefact(), certificate=pem) as secure:
+        assert ask(secure.url, "the cat") == 1
+        assert "tacita test" in capsys.readouterr().err
+        assert main(["test", secure.url]) == 1
+        assert f"--certificate {fingerprint}" in capsys.readouterr().out
+        assert main(["test", secure.url, "--certificate", fingerprint]) == 0
+        spelled = ":".join(fingerprint[i : i + 2] for i in range(0, 64, 2)).upper()
+        assert ask(secure.url, "--certificate", spelled, "the cat") == 0
+        capsys.readouterr()
+        assert ask(secure.url, "--certificate", "0" * 64, "the cat") == 1
+        assert "not the expected one" in capsys.readouterr().err
+    assert main(["ask", "--local", "--certificate", fingerprint, "the cat"]) == 2
+    assert spelled.encode() == fingerprint_of(pem)
+
+
+def fingerprint_of(pem: Path) -> bytes:
+    """As the tool prints it that whoever runs a server will use."""
+    command = ["openssl", "x509", "-in", str(pem), "-noout", "-fingerprint", "-sha256"]
+    if shutil.which("openssl") is None:
+        pytest.skip("there is no openssl here to compare with")
+    return subprocess.check_output(command).strip().partition(b"=")[2]
 
 
 def test_a_question_can_come_from_a_pipe(

@@ -24,7 +24,14 @@ from fhe_client.open_chat import OpenChat
 from fhe_client.text.generation import GenerationOptions
 from fhe_client.text.transcript import Message
 from fhe_protocol.manifest import Manifest, canonical_json, parse_manifest
-from tests.servers import CountingProxy, RunningServer, reply, running_server, scripted_server
+from tests.servers import (
+    CountingProxy,
+    RunningServer,
+    reply,
+    running_server,
+    scripted_server,
+    self_signed,
+)
 from tests.tiny_world import MODEL, tiny_artefact
 
 OPTIONS = GenerationOptions(max_tokens=5, temperature=0)
@@ -182,6 +189,22 @@ def test_a_wrong_token_is_told(key: MasterKey) -> None:
             assert "another-token" not in str(caught.value)
         with opened(private.url, key, token=good) as chat:
             assert chat.ask(QUESTION, OPTIONS).reply_tokens > 0
+
+
+def test_a_pinned_certificate_holds_for_the_whole_conversation(
+    key: MasterKey, tmp_path: Path
+) -> None:
+    certificate, fingerprint = self_signed(tmp_path)
+    with running_server(tiny_artefact(), certificate=certificate) as secure:
+        for wrong in (None, "0" * 64):
+            with pytest.raises(NetworkError) as caught:
+                opened(secure.url, key, pinned_certificate=wrong)
+            assert caught.value.code == "tls"
+            assert "fingerprint" in caught.value.next_step
+        assert secure.counters.rounds == 0
+        with opened(secure.url, key, pinned_certificate=fingerprint) as chat:
+            assert chat.ask(QUESTION, OPTIONS).reply_tokens > 0
+    assert secure.counters.rounds > 0
 
 
 def test_a_broken_connection_is_mended_within_the_reply(

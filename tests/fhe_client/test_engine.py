@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers import running_server, self_signed
 from tests.tiny_world import (
     EngineProcess,
     ServerProcess,
@@ -19,6 +20,7 @@ from tests.tiny_world import (
     install_tiny,
     process_exists,
     server_process,
+    tiny_artefact,
     wait_until,
 )
 
@@ -222,6 +224,21 @@ def test_test_connection_reports_an_outcome(engine: EngineProcess, server: Serve
     bad = engine.do("test_connection", server={"url": "http://127.0.0.1:9", "token": None})
     assert bad["outcome"] == "refused"
     assert bad["message"]
+
+
+def test_a_certificate_can_be_looked_at_and_pinned(engine: EngineProcess, tmp_path: Path) -> None:
+    pem, fingerprint = self_signed(tmp_path)
+    with running_server(tiny_artefact(), certificate=pem) as secure:
+        looked = engine.do("test_connection", server={"url": secure.url, "token": None})
+        assert (looked["outcome"], looked["certificate_sha256"]) == ("tls", fingerprint)
+        assert engine.connect(secure.url)["code"] == "tls"
+        pinned = {"url": secure.url, "token": None, "pinned_certificate": fingerprint}
+        assert engine.do("test_connection", server=pinned)["outcome"] == "ok"
+        connected = engine.do("connect", server=pinned, model=None, local=False)
+        assert connected["event"] == "result", connected
+        assert engine.do("ask", **ask_about("the cat", 2))["event"] == "result"
+        wrong = {**pinned, "pinned_certificate": "0" * 64}
+        assert engine.do("connect", server=wrong, model=None, local=False)["code"] == "tls"
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -103,9 +105,41 @@ def test_name_not_found(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_tls(tmp_path: Path, artefact: Path) -> None:
     certificate, fingerprint = self_signed(tmp_path)
     with running_server(artefact, certificate=certificate) as server:
-        assert look(server.url).outcome == "tls"
+        refused = look(server.url)
+        assert (refused.outcome, refused.certificate_sha256) == ("tls", fingerprint)
+        other = probe.test_connection(server.url, pinned_certificate="0" * 64, limit=PATIENT)
+        assert (other.outcome, other.certificate_sha256) == ("tls", fingerprint)
         trusted = probe.test_connection(server.url, pinned_certificate=fingerprint, limit=PATIENT)
-        assert trusted.outcome == "ok"
+        assert (trusted.outcome, trusted.certificate_sha256) == ("ok", None)
+
+
+def test_looking_at_a_certificate_tells_its_owner_nothing(tmp_path: Path) -> None:
+    """Whoever answers sees a handshake that ends: no request, no token."""
+    certificate, fingerprint = self_signed(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    heard: list[bytes] = []
+
+    def listen(listener: socket.socket) -> None:
+        for _ in range(2):  # the refused connection, then the look
+            raw, _ = listener.accept()
+            with raw, suppress(OSError), context.wrap_socket(raw, server_side=True) as connection:
+                heard.append(connection.recv(4096))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=listen, args=(listener,), daemon=True)
+        thread.start()
+        report = look(f"https://127.0.0.1:{listener.getsockname()[1]}", TOKEN)
+        thread.join(PATIENT)
+    assert report.certificate_sha256 == fingerprint
+    assert b"".join(heard) == b""
+
+
+def test_a_certificate_that_cannot_be_had_is_none() -> None:
+    """TLS fails because what answers does not speak it."""
+    with scripted_server(reply(b"plain")) as url:
+        report = look(url.replace("http://", "https://"))
+    assert report.certificate_sha256 is None
 
 
 def test_not_tacita_and_wrong_version() -> None:

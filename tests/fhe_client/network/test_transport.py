@@ -111,6 +111,13 @@ def test_tokens_that_no_header_can_carry(token: str) -> None:
     assert token not in str(refused.value)
 
 
+def test_a_certificate_is_pinned_for_tls_only() -> None:
+    with pytest.raises(BadUrlError, match="https"):
+        ServerConnection("http://127.0.0.1:1", pinned_certificate="0" * 64)
+    with pytest.raises(BadUrlError, match="64 hex"):
+        ServerConnection("https://127.0.0.1:1", pinned_certificate="12:34")
+
+
 def info_of(**changes: object) -> bytes:
     document = {
         "software": "tacita",
