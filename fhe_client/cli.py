@@ -318,6 +318,8 @@ def _test(options: argparse.Namespace) -> int:
                 f"  {clean(model.name)}: hints {model.hint_bytes / 1e6:.0f} MB, "
                 f"{model.mb_per_token:.2f} MB a token\n"
             )
+        for scheme, reason in report.why_not.items():
+            sys.stdout.write(f"  --scheme {clean(scheme)} cannot be used: {clean(reason)}\n")
         if report.certificate_sha256:
             sys.stdout.write(
                 f"  The certificate that was presented has the SHA-256 fingerprint\n"

@@ -161,7 +161,7 @@ class _Opening:
         if self.options.scheme == "glwe":
             from fhe_client.glwe.opening import check_glwe
 
-            check_glwe(info.schemes)
+            check_glwe(info)
         return info
 
     def _choose(self, info: ServerInfo) -> str:

@@ -35,6 +35,7 @@ from fhe_client.failures import describe, log_failure
 from fhe_client.home import Home
 from fhe_client.keys import KeyStore, MasterKey
 from fhe_protocol import PROTOCOL_VERSION
+from fhe_protocol.glwe_library import unavailable_reason
 from fhe_protocol.version import __version__
 
 if TYPE_CHECKING:
@@ -159,6 +160,7 @@ class Engine:
             "versions": _versions(),
             "protocol_version": PROTOCOL_VERSION,
             "keyring": self._keys(),
+            "unavailable_schemes": _unavailable_schemes(),
         }
 
     def _test_connection(self, job: _Job) -> Mapping[str, Any]:
@@ -316,6 +318,12 @@ def _versions() -> dict[str, str]:
         with contextlib.suppress(PackageNotFoundError):
             found[name] = version(name)
     return found
+
+
+def _unavailable_schemes() -> dict[str, str]:
+    """Schemes that this computer cannot use, and why."""
+    reason = unavailable_reason()
+    return {} if reason is None else {"glwe": reason}
 
 
 def _warm_up() -> None:

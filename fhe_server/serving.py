@@ -68,7 +68,13 @@ def serve(options: ServeOptions, announce: Callable[[str], None] = print) -> int
     bound = _bind(options.host, options.port)
     try:
         loaded = load_models(options.models, options.names, options.device)
-        app = create_app(loaded, options.token_hashes, _other_scheme(options, loaded))
+        reason = _why_no_glwe(options)
+        app = create_app(
+            loaded,
+            options.token_hashes,
+            _glwe(loaded) if reason is None else None,
+            {} if reason is None else {"glwe": reason},
+        )
         server = uvicorn.Server(uvicorn_config(app))
         host, port = bound.getsockname()[:2]
         if options.port_file is not None:
@@ -82,10 +88,12 @@ def serve(options: ServeOptions, announce: Callable[[str], None] = print) -> int
     return 0
 
 
-def _other_scheme(options: ServeOptions, models: Mapping[str, ServedModel]) -> SchemeService | None:
-    """Concrete ML's scheme, where it is wanted and its library is installed."""
-    if not options.glwe or unavailable_reason() is not None:
-        return None
+def _why_no_glwe(options: ServeOptions) -> str | None:
+    """Why Concrete ML's scheme is not offered, or None if it is wanted and its library is installed."""
+    return unavailable_reason() if options.glwe else "This server was started without it."
+
+
+def _glwe(models: Mapping[str, ServedModel]) -> SchemeService:
     from fhe_server.glwe.routes import GlweService
 
     return GlweService(models)

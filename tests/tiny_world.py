@@ -67,7 +67,7 @@ def process_exists(pid: int) -> bool:
 class ServerProcess:
     """`python -m fhe_server serve` over the tiny model."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, **more: str) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="tacita-port-"))
         port_file = self._folder / "port.json"
         command = [sys.executable, "-m", "fhe_server", "serve", "--port", str(port)]
@@ -77,7 +77,7 @@ class ServerProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             cwd=ROOT,
-            env=environment(self._folder),
+            env=environment(self._folder, **more),
         )
         wait_until(port_file.exists, "the server did not start")
         self.port = int(json.loads(port_file.read_text())["port"])

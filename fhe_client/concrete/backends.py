@@ -111,7 +111,7 @@ def remote_backend(address: Address, scheme: str, activation_bits: int | None) -
         folder = ClientFiles(cache).ensure(manifest, connection)
         scales = read_model_files(folder, manifest).scales
         if scheme == "glwe":
-            check_glwe(info.schemes)
+            check_glwe(info)
             keys, channel = make_channel(
                 undo, manifest, connection, lambda: False, lambda _done, _total: None
             )

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from fhe_client.glwe.errors import GlweUnavailableError
 from fhe_client.glwe.http_channel import HttpGlweChannel
 from fhe_client.glwe.keys import GlweKeys
+from fhe_client.network.catalogue import ServerInfo
 from fhe_client.network.transport import ServerConnection
 from fhe_protocol.glwe_library import unavailable_reason
 from fhe_protocol.manifest import Manifest
@@ -15,11 +16,11 @@ from fhe_protocol.manifest import Manifest
 SCHEME = "glwe"
 
 
-def check_glwe(offered: tuple[str, ...]) -> None:
+def check_glwe(info: ServerInfo) -> None:
     """Whether this computer and the server can use the scheme; asked before anything is downloaded.
 
     Args:
-        offered: the schemes that the server names.
+        info: what the server offers.
 
     Raises:
         GlweUnavailableError: one of them cannot, with the reason.
@@ -27,8 +28,10 @@ def check_glwe(offered: tuple[str, ...]) -> None:
     reason = unavailable_reason()
     if reason is not None:
         raise GlweUnavailableError(reason)
-    if SCHEME not in offered:
-        raise GlweUnavailableError("The server does not offer Concrete ML's scheme.")
+    if SCHEME not in info.schemes:
+        told = info.unavailable.get(SCHEME)
+        says = f" It says: {told}" if told else ""
+        raise GlweUnavailableError(f"The server does not offer Concrete ML's scheme.{says}")
 
 
 def make_channel(

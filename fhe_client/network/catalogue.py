@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MAX_INFO_BYTES = 1 << 20
 MAX_MODELS = 1000
+_MAX_REASONS = 20
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")  # as fhe_protocol.manifest has it
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _BLOCK = 1 << 20
@@ -50,12 +51,18 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
-    """What /v1/info says."""
+    """What /v1/info says.
+
+    Attributes:
+        schemes: those that the server offers.
+        unavailable: schemes that it does not, with its reason as the server words it.
+    """
 
     protocol_version: int
     version: str
     schemes: tuple[str, ...]
     models: tuple[ModelInfo, ...]
+    unavailable: Mapping[str, str] = field(default_factory=dict)
 
 
 def parse_info(data: bytes) -> ServerInfo:
@@ -78,11 +85,18 @@ def parse_info(data: bytes) -> ServerInfo:
             version=shown(document["version"])[:40],
             schemes=tuple(shown(s)[:40] for s in document["schemes"][:100]),
             models=tuple(_model(m) for m in models),
+            unavailable=_reasons(document.get("unavailable_schemes", {})),
         )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise NotTacitaError(
             "Something answers at this address, but not as a Tacita server does."
         ) from error
+
+
+def _reasons(items: Any) -> dict[str, str]:
+    if not isinstance(items, dict) or len(items) > _MAX_REASONS:
+        raise ValueError
+    return {shown(name)[:40]: shown(reason)[:200] for name, reason in items.items()}
 
 
 def _model(item: Any) -> ModelInfo:

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
-from fhe_client.network.catalogue import ModelInfo
+from fhe_client.network.catalogue import ModelInfo, ServerInfo
 from fhe_client.network.errors import (
     BadUrlError,
     BusyError,
@@ -21,6 +22,7 @@ from fhe_client.network.errors import (
 from fhe_client.network.http_lane import presented_certificate
 from fhe_client.network.retries import Timeouts
 from fhe_client.network.transport import ServerConnection, check_info
+from fhe_protocol.glwe_library import unavailable_reason
 
 OUTCOMES = (
     "ok",
@@ -33,6 +35,7 @@ OUTCOMES = (
     "unauthorised",
     "no_such_model",
 )
+_SCHEMES = ("hint", "glwe")
 LIMIT = 4.5
 """Seconds until the answer is "timeout", whatever still hangs (a name server can hang for half a minute)."""
 _TIMEOUTS = Timeouts(connect=2.5, control=3.5, tries=1)
@@ -52,6 +55,8 @@ class ConnectionReport:
         models: what the server offers.
         mb_per_token: of the model that was asked for, or of the first.
         seconds_per_token: an estimate for it, from its rounds and the round-trip time.
+        schemes: those that this computer and the server can both use.
+        why_not: for each of the others the reason.
         certificate_sha256: where TLS failed because the certificate is not trusted, the fingerprint of the one that
             was presented, for a person to compare and pin.
     """
@@ -62,6 +67,8 @@ class ConnectionReport:
     models: tuple[ModelInfo, ...] = ()
     mb_per_token: float | None = None
     seconds_per_token: float | None = None
+    schemes: tuple[str, ...] = ()
+    why_not: Mapping[str, str] = field(default_factory=dict)
     certificate_sha256: str | None = None
 
 
@@ -133,7 +140,9 @@ def _probe(
     ) as connection:
         connection.should_stop = given_up.is_set
         info = connection.info()
-        report = ConnectionReport("ok", "", models=info.models)
+        why_not = _why_not(info)
+        usable = tuple(s for s in info.schemes if s in _SCHEMES and s not in why_not)
+        report = ConnectionReport("ok", "", models=info.models, schemes=usable, why_not=why_not)
         try:
             check_info(info, model)
         except NetworkError as error:
@@ -143,6 +152,14 @@ def _probe(
     return _rated(report, seconds, named[0] if named else None)
 
 
+def _why_not(info: ServerInfo) -> dict[str, str]:
+    """Why Concrete ML's scheme cannot be used, if it cannot: here, or there."""
+    if (reason := unavailable_reason()) is not None:
+        return {"glwe": reason}
+    if "glwe" not in info.schemes:
+        told = info.unavailable.get("glwe", "")
+        return {"glwe": f"The server does not offer it. {told}".strip()}
+    return {}
 def _certificate(url: str, given_up: threading.Event) -> str | None:
     with ServerConnection(url, timeouts=_TIMEOUTS) as connection:
         return presented_certificate(connection.access, given_up.is_set)

@@ -91,6 +91,8 @@ def test_info_is_parsed() -> None:
         {"models": [{**MODEL, "hint_bytes": 1e9}]},
         {"models": [{**MODEL, "hint_bytes": 1 << 60}]},
         {"schemes": 7},
+        {"unavailable_schemes": ["glwe"]},
+        {"unavailable_schemes": {str(k): "" for k in range(30)}},
     ],
 )
 def test_info_that_is_not_usable(change: dict[str, object]) -> None:
@@ -102,6 +104,9 @@ def test_control_characters_of_a_server_are_not_shown() -> None:
     info = parse_info(json.dumps(INFO | {"version": "\x1b[2J\n" + "v" * 500}).encode())
     assert info.version.isprintable()
     assert len(info.version) <= 40
+    info = parse_info(json.dumps(INFO | {"unavailable_schemes": {"glwe": "\x1b" * 900}}).encode())
+    assert info.unavailable["glwe"].isprintable()
+    assert len(info.unavailable["glwe"]) <= 200
 
 
 @given(st.binary(max_size=200))
