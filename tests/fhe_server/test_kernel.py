@@ -117,6 +117,20 @@ def test_planes_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
         LinearKernel(np.zeros((2, 4), np.int8)).answer(np.zeros(shape, np.int8))
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("rows", [15, 16, 17, 100])
+def test_many_rows_are_computed_in_blocks(
+    engine: str, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks that do not divide the outputs, on both sides of the limit where they begin."""
+    monkeypatch.setattr(kernel, "_BLOCK_SUMS", 3 * 16 * 70)
+    rng = np.random.default_rng(8)
+    weights = rng.integers(-127, 128, (331, 40), dtype=np.int8)
+    planes = rng.integers(-128, 128, (3, rows, 40), dtype=np.int8)
+    found = LinearKernel(weights, engine=engine).answer(planes)
+    assert np.array_equal(found, reference_answer(weights, from_planes(planes)))
+
+
 def test_an_unknown_device_is_refused() -> None:
     with pytest.raises(KernelError, match="use cpu or cuda"):
         LinearKernel(np.zeros((2, 4), np.int8), device="tpu")
@@ -126,12 +140,12 @@ def test_a_saturating_engine_is_never_chosen(monkeypatch: pytest.MonkeyPatch) ->
     """What int8 instructions without VNNI do: unsigned times signed, pairs added in 16 bits and clipped."""
 
     def pairwise(weights: torch.Tensor, saturates: bool = True) -> kernel.Product:
-        def product(planes: torch.Tensor) -> torch.Tensor:
-            left = weights.int().unflatten(1, (-1, 2)).unsqueeze(1)
+        def product(planes: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+            left = weights[start:stop].int().unflatten(1, (-1, 2)).unsqueeze(1)
             right = planes.int().unflatten(1, (-1, 2)) + 128
             limit = 32767 if saturates else 1 << 30
             sums = (left * right).sum(-1).clamp(-limit - 1, limit).sum(-1)
-            return (sums - 128 * weights.int().sum(1, keepdim=True)).to(torch.int32).t()
+            return (sums - 128 * weights[start:stop].int().sum(1, keepdim=True)).to(torch.int32).t()
 
         return product
 
