@@ -24,6 +24,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="tacita-app", description="Private chat.")
     parser.add_argument("--version", action="store_true", help="print the version and exit")
+    parser.add_argument("--self-test", action="store_true", help="check this installation")
     parser.add_argument("--engine-command", help="the command that starts the engine (tests)")
     return parser.parse_args(arguments)
 
@@ -72,7 +73,12 @@ def quit_on_signals(app: QApplication) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the window until it is closed; the exit status."""
-    options = parse(sys.argv[1:] if arguments is None else arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["--self-test"]:
+        from app.self_test import main as self_test
+
+        return self_test(given[1:])
+    options = parse(given)
     if options.version:
         sys.stdout.write(f"tacita {version()}\n")
         return 0

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from fhe_client.text.chat import ChatReply
     from fhe_client.text.transcript import Message
 
+SELF_TEST = "--self-test"
 DEBUG_VARIABLE = "TACITA_DEBUG"
 _USAGE = 2
 _INTERRUPTED = 130
@@ -48,6 +49,11 @@ class UsageError(TacitaError):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the process's exit status."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments[:1] == [SELF_TEST]:
+        from fhe_client.self_test import main as self_test
+
+        return self_test(arguments[1:])
     options = build_parser().parse_args(arguments)
     quiet_libraries()
     try:

@@ -15,6 +15,7 @@ SCHEMES = ("hint", "glwe")
 KEY_MODES = ("auto", "keyring", "session", "passphrase")
 _EPILOG = """\
 Without --server (or TACITA_SERVER) the embedded server is used, on this computer.
+tacita --self-test checks this installation, all the way to an encrypted reply.
 TACITA_HOME moves all files; TACITA_DEBUG=1 shows where an error came from.
 """
 
