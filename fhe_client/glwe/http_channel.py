@@ -32,6 +32,7 @@ _RATE = 8192.0  # bytes per second, the slowest upload that is waited for
 _ROUND_SECONDS = 180.0
 _SECONDS_PER_OUTPUT = 1.0
 _UPLOADS = 3
+_LOSES_KEYS = "The server keeps losing the key that it was given."
 
 
 class HttpGlweChannel:
@@ -59,12 +60,20 @@ class HttpGlweChannel:
     def upload(self, on_progress: Progress | None = None) -> None:
         """Upload the key now, with progress in bytes, instead of with the first round.
 
+        A server that forgets it half way, because it was started again, is sent it from the beginning.
+
         Raises:
             NetworkError: with the reason.
         """
         with self._lock:
-            if self._key_id is None:
-                self._upload(on_progress)
+            for _ in range(_UPLOADS):
+                try:
+                    if self._key_id is None:
+                        self._upload(on_progress)
+                except KeyExpiredError:
+                    continue
+                return
+        raise ProtocolBreachError(_LOSES_KEYS)
 
     def exchange(self, frame: bytes, answer_size: int) -> bytes:
         """See `RoundChannel`. A lost key is uploaded again; the frame is not encrypted again."""
@@ -79,7 +88,7 @@ class HttpGlweChannel:
                     continue
                 self._access.meter.add_round("rounds")
                 return answer
-        raise ProtocolBreachError("The server keeps losing the key that it was given.")
+        raise ProtocolBreachError(_LOSES_KEYS)
 
     def close(self) -> None:
         """Tell the server to forget the key, if it can be told, and close the connections."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -30,11 +32,20 @@ from fhe_protocol.glwe import (
 )
 from fhe_protocol.manifest import Manifest, parse_manifest
 from fhe_protocol.wire import FrameHeader
+from fhe_server.artefact import Artefact
 from fhe_server.glwe.key_store import KeyLimits
 from fhe_server.glwe.routes import GlweService, block_weights
+from fhe_server.service import ServedModel, create_app
 from tests.glwe_keys import RealKeys, real_keys
 from tests.glwe_world import glwe_server
-from tests.servers import CountingProxy, RunningServer, make_artefact, reply, scripted_server
+from tests.servers import (
+    CountingProxy,
+    RunningServer,
+    make_artefact,
+    reply,
+    running_app,
+    scripted_server,
+)
 
 FAST = Timeouts(tries=3, first_wait=0.01)
 
@@ -70,8 +81,6 @@ def channel_to(
 
 
 def check_round(channel: HttpGlweChannel, manifest: Manifest, keys: RealKeys, folder: Path) -> None:
-    from fhe_server.artefact import Artefact
-
     group = manifest.groups[0]
     x = np.arange(group.inputs, dtype=np.int64).reshape(1, -1)
     header = FrameHeader(3, 0, 1)
@@ -129,6 +138,81 @@ def test_a_lost_key_is_uploaded_again(
     check_round(channel, manifest, keys, folder)
     assert channel.uploads == 2
     channel.close()
+
+
+class Restarted:
+    """The real service on one port, ended and begun anew: what it held is gone."""
+
+    def __init__(self, folder: Path, undo: ExitStack) -> None:
+        self._folder = folder
+        self._undo = undo
+        self._port = 0
+        self.starts = 0
+        self.again()
+
+    def again(self) -> None:
+        self._undo.close()
+        models = {"tiny": ServedModel(Artefact(self._folder))}
+        app = create_app(models, frozenset(), GlweService(models))
+        running = self._undo.enter_context(running_app(app, self._port))
+        self.url, self._port = running.url, running.port
+        self.starts += 1
+
+
+def test_a_server_may_be_started_again_during_an_upload_and_after_it(
+    manifest: Manifest, keys: RealKeys, folder: Path
+) -> None:
+    with ExitStack() as undo:
+        server = Restarted(folder, undo)
+        channel = channel_to(server.url, manifest, keys.key_bytes)
+        seen: list[int] = []
+
+        def progress(sent: int, _total: int) -> None:
+            seen.append(sent)
+            if sent > KEY_SIZE // 3 and server.starts == 1:
+                server.again()
+
+        channel.upload(progress)
+        assert server.starts == 2
+        assert seen.count(0) == 2  # from the beginning, and the progress says so
+        assert seen[-1] == KEY_SIZE
+        check_round(channel, manifest, keys, folder)
+        server.again()
+        check_round(channel, manifest, keys, folder)
+        assert channel.uploads == 2
+        channel.close()
+
+
+def test_a_key_that_expired_is_uploaded_again(
+    manifest: Manifest, keys: RealKeys, folder: Path
+) -> None:
+    with glwe_server(folder) as server:
+        channel = channel_to(server.url, manifest, keys.key_bytes)
+        check_round(channel, manifest, keys, folder)
+        store = server.app.state.glwe.store
+        clock = store._clock
+        store._clock = lambda: clock() + store.limits.idle_seconds + 1
+        check_round(channel, manifest, keys, folder)
+        assert channel.uploads == 2
+        assert len(store) == 1
+        channel.close()
+
+
+def test_a_server_that_loses_every_upload_is_given_up(manifest: Manifest) -> None:
+    begun = json.dumps({"key": "abcdefgh", "size": KEY_SIZE, "chunk": 1 << 20}).encode()
+    gone = json.dumps({"error": {"code": "no_such_key", "message": "gone"}}).encode()
+    asked = 0
+
+    def script(connection: socket.socket, head: bytes) -> None:
+        nonlocal asked
+        first = head.startswith(b"POST /v1/glwe/keys HTTP")
+        asked += first
+        answer = reply(begun) if first else reply(gone, status="410 Gone")
+        answer(connection, head)
+
+    with scripted_server(script) as url, pytest.raises(ProtocolBreachError, match="keeps losing"):
+        channel_to(url, manifest, bytes(1000)).upload()
+    assert asked == 3
 
 
 def test_a_stop_ends_an_upload(server: RunningServer, manifest: Manifest, keys: RealKeys) -> None:
