@@ -157,7 +157,7 @@ class Batcher:
         self._running = 0
         self._pump_is_due = False
         self._clock = KernelClock()
-        self._executor = ThreadPoolExecutor(self.limits.threads, "kernel")
+        self._executor: ThreadPoolExecutor | None = None
 
     @property
     def waiting(self) -> int:
@@ -165,8 +165,10 @@ class Batcher:
         return self._waiting
 
     def close(self) -> None:
-        """End the worker threads, after what they are at."""
-        self._executor.shutdown(wait=False)
+        """End the worker threads, after what they are at. A later query starts new ones."""
+        executor, self._executor = self._executor, None
+        if executor is not None:
+            executor.shutdown(wait=False)
 
     async def multiply(self, model: Multiplier, group: int, planes: Planes) -> Sums:
         """The rounded products of one query, alone or together with others.
@@ -267,6 +269,8 @@ class Batcher:
     def _run_long(self, line: _Line, loop: asyncio.AbstractEventLoop) -> None:
         batch = self._take(line)
         self._running += 1
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(self.limits.threads, "kernel")
         work = loop.run_in_executor(self._executor, _multiply_all, line.model, line.group, batch)
         work.add_done_callback(lambda done: self._end_long(line, batch, done, loop))
 

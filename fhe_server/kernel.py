@@ -55,6 +55,8 @@ class LinearKernel:
     ) -> None:
         if weights.dtype != np.int8 or weights.ndim != 2:
             raise KernelError("weights must be an int8 matrix")
+        self.outputs: int
+        self.inputs: int
         self.outputs, self.inputs = weights.shape
         self._product = _make_product(torch.from_numpy(weights), device, engine)
         self._in_blocks = device == "cpu"
@@ -197,6 +199,11 @@ def _measure_engines() -> str:
     if not speeds:
         raise KernelError("no CPU engine multiplies int8 matrices exactly on this machine")
     return min(speeds, key=lambda name: speeds[name])
+
+
+def bytes_per_weight(device: str) -> int:
+    """Memory that a kernel takes for every weight: 1, or 4 where this machine needs the float32 engine."""
+    return 4 if device == "cpu" and default_engine() == "float32" else 1
 
 
 def engine_is_exact(name: str) -> bool:

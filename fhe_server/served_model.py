@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fhe_protocol.planes import PLANES
 from fhe_protocol.wire import max_query_size, pack_answer, parse_query
 from fhe_server.artefact import Artefact
-from fhe_server.kernel import LinearKernel
+from fhe_server.kernel import LinearKernel, bytes_per_weight
 
 
 class ServedModel:
@@ -19,6 +19,10 @@ class ServedModel:
 
     Args:
         device: "cpu" or "cuda".
+
+    Attributes:
+        rounds: under way; kept by the service.
+        last_used: `time.monotonic` of the latest round; kept by the shelf.
     """
 
     def __init__(self, artefact: Artefact, device: str = "cpu") -> None:
@@ -27,6 +31,8 @@ class ServedModel:
         self.manifest_bytes = artefact.manifest.to_bytes()
         self.max_query_size = max_query_size(artefact.manifest)
         self._products = [PLANES * g.inputs * g.outputs for g in self.manifest.groups]
+        self.rounds = 0
+        self.last_used = 0.0
         self._device = device
         self._kernels: list[LinearKernel] | None = None
         self._lock = threading.Lock()
@@ -41,10 +47,16 @@ class ServedModel:
         """Bytes of the int8 weights."""
         return sum(self._products) // PLANES
 
+    @property
+    def resident_bytes(self) -> int:
+        """Bytes that the kernels take in memory, or on the device."""
+        return self.weight_bytes * bytes_per_weight(self._device)
+
     def load(self) -> list[LinearKernel]:
-        """Make the kernels, unless they are there."""
+        """Make the kernels and read every page of the weights, unless that was done."""
         with self._lock:
             if self._kernels is None:
+                self.artefact.touch()
                 self._kernels = self.artefact.kernels(self._device)
             return self._kernels
 
