@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
 from fhe_client.errors import TacitaError
+from fhe_protocol.glwe_library import unavailable_reason
 
 if TYPE_CHECKING:
     from fhe_client.crypto.session import RoundReport
+
+
+SCHEMES = ("hint", "glwe")
+"""The first one is the default."""
+
+
+def schemes(
+    offered: Collection[str] = SCHEMES, told: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, str | None]:
+    """Each scheme with the reason why it cannot be used, in a sentence, or None where it can.
+
+    Args:
+        offered: the schemes that the server names.
+        told: its own reasons for others.
+    """
+    found: dict[str, str | None] = {}
+    for scheme in SCHEMES:
+        reason = unavailable_reason() if scheme == "glwe" else None
+        if reason is None and scheme not in offered:
+            reason = f"The server does not offer this scheme. {told.get(scheme, '')}".strip()
+        found[scheme] = reason
+    return found
 
 
 @dataclass(frozen=True, slots=True)

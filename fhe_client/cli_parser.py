@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from fhe_client.chat_events import SCHEMES
 from fhe_client.keys import commands as key_commands
 from fhe_client.local_server import DEFAULT_MODEL
 from fhe_protocol.version import __version__
 
 SERVER_VARIABLE = "TACITA_SERVER"
 TOKEN_VARIABLE = "TACITA_TOKEN"  # noqa: S105 - the name of a variable
-SCHEMES = ("hint", "glwe")
 KEY_MODES = ("auto", "keyring", "session", "passphrase")
 _EPILOG = """\
 Without --server (or TACITA_SERVER) the embedded server is used, on this computer.

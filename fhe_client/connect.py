@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from fhe_client.chat_events import Callbacks, CancelledError, ConnectOptions, Status
+from fhe_client.chat_events import Callbacks, CancelledError, ConnectOptions, Status, schemes
 from fhe_client.environment import quiet_libraries
 from fhe_client.errors import TacitaError
 from fhe_client.home import Home
@@ -102,7 +102,7 @@ class _Opening:
         if hints is not None:
             self._audit(manifest, connection, hints)
         imports.result(self._check_stop)
-        return self._assemble(undo, manifest, folder, hints, connection, local)
+        return self._assemble(undo, manifest, folder, hints, connection, local, info)
 
     def _local_server(self, undo: contextlib.ExitStack) -> LocalServer:
         model = self.options.model or DEFAULT_MODEL
@@ -226,6 +226,7 @@ class _Opening:
         hints: HintFile | None,
         connection: ServerConnection,
         local: LocalServer | None,
+        info: ServerInfo,
     ) -> OpenChat:
         from fhe_client.crypto.session import InferenceSession
         from fhe_client.glwe.session import GlweSession
@@ -278,6 +279,7 @@ class _Opening:
                 self.callbacks,
                 local,
                 cleanup,
+                schemes(info.schemes, info.unavailable),
                 lambda: shortest_round_trip(connection),
             )
         )

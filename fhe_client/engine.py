@@ -20,7 +20,7 @@ from importlib.metadata import PackageNotFoundError, version
 from types import FrameType
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, NoReturn
 
-from fhe_client.chat_events import Callbacks, ConnectOptions, Status
+from fhe_client.chat_events import SCHEMES, Callbacks, ConnectOptions, Status, schemes
 from fhe_client.engine_meter import RoundWatcher
 from fhe_client.engine_protocol import (
     Command,
@@ -35,7 +35,6 @@ from fhe_client.failures import describe, log_failure
 from fhe_client.home import Home
 from fhe_client.keys import KeyStore, MasterKey
 from fhe_protocol import PROTOCOL_VERSION
-from fhe_protocol.glwe_library import unavailable_reason
 from fhe_protocol.version import __version__
 
 if TYPE_CHECKING:
@@ -160,7 +159,7 @@ class Engine:
             "versions": _versions(),
             "protocol_version": PROTOCOL_VERSION,
             "keyring": self._keys(),
-            "unavailable_schemes": _unavailable_schemes(),
+            "schemes": schemes(),
         }
 
     def _test_connection(self, job: _Job) -> Mapping[str, Any]:
@@ -224,6 +223,8 @@ class Engine:
             "layers": len(chat.manifest.groups),
             "digest": chat.manifest.digest,
             "context_length": chat.manifest.context_length,
+            "scheme": chat.scheme,
+            "schemes": chat.schemes,
         }
 
     def _ask(self, job: _Job) -> Mapping[str, Any]:
@@ -238,6 +239,7 @@ class Engine:
             reply = chat.ask(
                 messages,
                 options,
+                continuing=job.command.flag("continue"),
                 on_piece=lambda text: self._writer.event("piece", id=ident, text=text),
                 on_prompt=self._watcher.on_prompt,
                 should_stop=job.stop.is_set,
@@ -253,8 +255,10 @@ class Engine:
     def _estimate(self, job: _Job) -> Mapping[str, Any]:
         from fhe_client.text.transcript import parse_messages
 
-        messages = parse_messages(job.command.fields.get("messages"))
-        return asdict(self._connected().estimate(messages, _generation_options(job.command)))
+        command = job.command
+        messages = parse_messages(command.fields.get("messages"))
+        options, continuing = _generation_options(command), command.flag("continue")
+        return asdict(self._connected().estimate(messages, options, continuing))
 
     def _connected(self) -> OpenChat:
         if self._chat is None:
@@ -293,9 +297,17 @@ def _connect_options(command: Command) -> ConnectOptions:
         url=None if local else url,
         token=command.text_in("server", "token"),
         pinned_certificate=None if local else _pinned(command),
+        scheme=_scheme(command),
         model=command.text("model"),
         accept_model_change=command.flag("accept_model_change"),
     )
+
+
+def _scheme(command: Command) -> str:
+    scheme = command.text("scheme") or SCHEMES[0]
+    if scheme not in SCHEMES:
+        raise CommandError("A scheme is not known.", command.ident)
+    return scheme
 
 
 def _pinned(command: Command) -> str | None:
@@ -318,12 +330,6 @@ def _versions() -> dict[str, str]:
         with contextlib.suppress(PackageNotFoundError):
             found[name] = version(name)
     return found
-
-
-def _unavailable_schemes() -> dict[str, str]:
-    """Schemes that this computer cannot use, and why."""
-    reason = unavailable_reason()
-    return {} if reason is None else {"glwe": reason}
 
 
 def _warm_up() -> None:

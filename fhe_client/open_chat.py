@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fhe_client.chat_events import Callbacks, Status
@@ -16,9 +16,9 @@ from fhe_client.network.meter import Traffic, TrafficMeter
 from fhe_client.network.round_channel import Answer, RoundChannel
 from fhe_client.pace import Estimate, Pace
 from fhe_client.text.chat import Chat, ChatReply
-from fhe_client.text.drafting import AUTO
+from fhe_client.text.drafting import AUTO, rows_per_pass
 from fhe_client.text.generation import PREFILL_ROWS, GenerationOptions, OnPiece, OnPrompt
-from fhe_client.text.padding import filler_rows
+from fhe_client.text.padding import BUCKET, filler_rows
 from fhe_client.text.transcript import Message
 from fhe_protocol.manifest import Manifest
 
@@ -84,6 +84,7 @@ class ChatParts:
         server: the address, as it is shown.
         meter: counts everything since `open_chat` began.
         local_server: the embedded server, if it is one.
+        schemes: each with the reason why it cannot be used, or None.
         round_trip: measures the seconds of a round trip to the server.
     """
 
@@ -97,6 +98,7 @@ class ChatParts:
     callbacks: Callbacks
     local_server: LocalServer | None
     cleanup: contextlib.ExitStack
+    schemes: Mapping[str, str | None]
     round_trip: Callable[[], float | None] = lambda: None
 
 
@@ -110,6 +112,7 @@ class OpenChat:
         self.model = parts.manifest.name
         self.pace = parts.pace
         self.scheme = "glwe" if isinstance(parts.session, GlweSession) else "hint"
+        self.schemes = parts.schemes
 
     @property
     def local(self) -> bool:
@@ -140,6 +143,7 @@ class OpenChat:
         messages: Sequence[Message],
         options: GenerationOptions,
         *,
+        continuing: bool = False,
         on_piece: OnPiece = lambda text: None,
         on_prompt: OnPrompt = lambda done, total: None,
         should_stop: Callable[[], bool] = _never,
@@ -154,6 +158,7 @@ class OpenChat:
             reply = parts.chat.ask(
                 messages,
                 self._with_round_trip(options),
+                continuing=continuing,
                 on_piece=on_piece,
                 on_prompt=passes,
                 on_tokens=self.pace.tokens_written,
@@ -176,11 +181,14 @@ class OpenChat:
             return options
         return replace(options, round_trip_s=self._parts.round_trip())
 
-    def estimate(self, messages: Sequence[Message], options: GenerationOptions) -> Estimate:
-        """What reading these messages would cost, without sending anything."""
-        size = self._parts.chat.measure(messages, options)
-        rows = size.new_tokens + size.padding_tokens
-        return self.pace.estimate(self.manifest, size.prompt_tokens, rows, PREFILL_ROWS)
+    def estimate(
+        self, messages: Sequence[Message], options: GenerationOptions, continuing: bool = False
+    ) -> Estimate:
+        """What reading these messages would cost, and the least that the reply will, without sending anything."""
+        size = self._parts.chat.measure(messages, options, continuing)
+        passes = BUCKET if options.pad else 1
+        rows = rows_per_pass(options.draft, options.round_trip_s)
+        return self.pace.estimate(self.manifest, size, PREFILL_ROWS, passes - 1, rows)
 
     def forget(self) -> None:
         """Drop what the model has read of the conversation so far."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from fhe_protocol.manifest import Manifest
 
@@ -18,11 +19,35 @@ _FRAME_OVERHEAD = 40
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What reading a prompt would cost: the `estimate` result of the engine protocol."""
+    """What reading a prompt would cost, before a reply is written: the `estimate` result of the engine protocol.
+
+    Attributes:
+        prompt_tokens: of the whole prompt, without padding; those that are known already cost nothing.
+        seconds, mb: of reading it, its padding included.
+        padding_tokens, padding_seconds, padding_mb: the part of these that padding takes.
+        reply_seconds, reply_mb: what the shortest reply costs after that: with padding a whole bucket of passes, and
+            nothing without.
+    """
 
     prompt_tokens: int
     seconds: float
     mb: float
+    padding_tokens: int = 0
+    padding_seconds: float = 0.0
+    padding_mb: float = 0.0
+    reply_seconds: float = 0.0
+    reply_mb: float = 0.0
+
+
+class Prompt(Protocol):
+    """The size of a prompt; see `text.chat.PromptSize`."""
+
+    @property
+    def prompt_tokens(self) -> int: ...
+    @property
+    def new_tokens(self) -> int: ...
+    @property
+    def padding_tokens(self) -> int: ...
 
 
 class Pace:
@@ -73,20 +98,46 @@ class Pace:
             self._prompt_token = max(0.0, first - passes * self._pass) / new_tokens
 
     def estimate(
-        self, manifest: Manifest, prompt_tokens: int, new_tokens: int, rows: int
+        self,
+        manifest: Manifest,
+        size: Prompt,
+        rows: int,
+        reply_passes: int = 0,
+        reply_rows: int = 1,
     ) -> Estimate:
-        """What `new_tokens` of a prompt cost, in passes of at most `rows`."""
-        passes = -(-new_tokens // rows)
-        seconds = passes * self._pass + new_tokens * self._prompt_token
-        return Estimate(prompt_tokens, seconds, prompt_bytes(manifest, new_tokens, passes) / 1e6)
+        """What a prompt costs in passes of at most `rows`, and then `reply_passes` of `reply_rows`."""
+        seconds, mb = self._reading(manifest, size.new_tokens, rows)
+        padded, padded_mb = self._reading(manifest, size.new_tokens + size.padding_tokens, rows)
+        each = pass_bytes(manifest, reply_rows, reply_rows) / 1e6
+        return Estimate(
+            size.prompt_tokens,
+            padded,
+            padded_mb,
+            size.padding_tokens,
+            padded - seconds,
+            padded_mb - mb,
+            reply_passes * self._pass,
+            reply_passes * each,
+        )
+
+    def _reading(self, manifest: Manifest, tokens: int, rows: int) -> tuple[float, float]:
+        """Seconds and megabytes of reading so many tokens."""
+        passes = -(-tokens // rows)
+        seconds = passes * self._pass + tokens * self._prompt_token
+        return seconds, prompt_bytes(manifest, tokens, passes) / 1e6
 
 
 def prompt_bytes(manifest: Manifest, new_tokens: int, passes: int) -> int:
     """Bytes both ways for a prompt: every layer for every token, but the scores for the last token only."""
+    return pass_bytes(manifest, new_tokens, 1, passes)
+
+
+def pass_bytes(manifest: Manifest, rows: int, scored: int, passes: int = 1) -> int:
+    """Bytes both ways of `rows` tokens in so many passes, with scores for `scored` of them."""
     total = 0
     for group in manifest.groups:
         head = group.kind == "linear" and group.outputs == manifest.vocabulary
-        rows, rounds = (1, 1) if head else (new_tokens, passes)
-        total += rows * (3 * group.inputs + 2 * group.outputs * len(group.parts))
+        count, rounds = (scored, 1) if head else (rows, passes)
+        total += count * (3 * group.inputs + 2 * group.outputs * len(group.parts))
         total += rounds * _FRAME_OVERHEAD
     return total

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from fhe_client.cli import ReplyPrinter, StopOnInterrupt
@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from fhe_client.text.chat import ChatReply
 
 _HELP = """\
-  /new     forget this conversation and start another
-  /stats   bytes and tokens of this session
-  /help    this list
-  /quit    leave (Ctrl-D does, too)
+  /continue  write on where the last reply was cut or stopped
+  /new       forget this conversation and start another
+  /stats     bytes and tokens of this session
+  /help      this list
+  /quit      leave (Ctrl-D does, too)
 Ctrl-C stops a reply and keeps what is there. A line that ends with a backslash goes on in the next one.
 """
+_UNFINISHED = ("stopped", "length")
 
 
 class TerminalChat:
@@ -53,6 +55,7 @@ class TerminalChat:
         self._stop = stop
         self._read = read
         self._replies = 0
+        self._unfinished = False
 
     def run(self) -> None:
         """Until /quit or the end of the input."""
@@ -99,27 +102,44 @@ class TerminalChat:
         return True
 
     def _ask(self, text: str) -> None:
-        self._messages.append(Message("user", text))
+        reply = self._reply([*self._messages, Message("user", text)])
+        if reply is None:  # the question is taken back: asking it again is the next step
+            return
+        self._messages += [Message("user", text), Message("assistant", reply.text)]
+        self._unfinished = reply.reason in _UNFINISHED and bool(reply.text)
+
+    def _continue(self) -> None:
+        """Write on at the end of the last reply."""
+        if not self._unfinished:
+            _say("There is no unfinished reply.")
+            return
+        reply = self._reply(self._messages, continuing=True)
+        if reply is not None:
+            begun = self._messages.pop()
+            self._messages.append(Message("assistant", begun.content + reply.text))
+            self._unfinished = reply.reason in _UNFINISHED
+
+    def _reply(self, messages: Sequence[Message], continuing: bool = False) -> ChatReply | None:
+        """Show a reply while it is made; None after an error, which is shown, too."""
         printer = ReplyPrinter(self._status)
         try:
             with self._stop:
                 reply = self._chat.ask(
-                    self._messages,
+                    messages,
                     self._options,
+                    continuing=continuing,
                     on_piece=printer.piece,
                     on_prompt=printer.prompt,
                     should_stop=self._stop.is_set,
                 )
         except (TacitaError, ProtocolError) as error:
-            # The question is taken back: asking it again is the next step.
-            self._messages.pop()
             printer.end()
             write_error(describe(error))
-            return
+            return None
         printer.end()
         self._replies += 1
-        self._messages.append(Message("assistant", reply.text))
         self._report(reply)
+        return reply
 
     def _report(self, reply: ChatReply) -> None:
         pace = f"{reply.seconds_per_token:.2f} s a token" if reply.seconds_per_token else "-"
@@ -129,7 +149,7 @@ class TerminalChat:
             f"{reply.reply_tokens} tokens",
             pace,
             *(["stopped"] if reply.stopped else []),
-            *(["cut at --max-tokens"] if reply.reason == "length" else []),
+            *(["cut at --max-tokens, /continue goes on"] if reply.reason == "length" else []),
             *([f"{reply.truncated_turns} old turns left out"] if reply.truncated_turns else []),
         ]
         _say(f"[{' · '.join(parts)}]")
@@ -137,7 +157,7 @@ class TerminalChat:
             _say(f"tacita: {clean(reply.warning)}")
 
     def _new(self) -> None:
-        self._messages = list(self._start)
+        self._messages, self._unfinished = list(self._start), False
         self._chat.forget()
         _say("A new conversation.")
 
@@ -156,6 +176,7 @@ class TerminalChat:
 
 
 _COMMANDS: Mapping[str, Callable[[TerminalChat], None]] = {
+    "/continue": TerminalChat._continue,
     "/new": TerminalChat._new,
     "/stats": TerminalChat._stats,
     "/help": TerminalChat._help,

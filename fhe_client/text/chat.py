@@ -87,15 +87,17 @@ class Chat:
         messages: Sequence[Message],
         options: GenerationOptions,
         *,
+        continuing: bool = False,
         on_piece: OnPiece = lambda text: None,
         on_prompt: OnPrompt = lambda done, total: None,
         on_tokens: OnTokens = lambda count: None,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> ChatReply:
-        """Write the reply to the last message.
+        """Write the reply to the last message, or the rest of it.
 
         Args:
             messages: the conversation, the last one by the user.
+            continuing: the last one is an unfinished reply; what is written, and returned, is what comes after it.
 
         Raises:
             PromptTooLongError: the last message alone does not fit.
@@ -103,7 +105,7 @@ class Chat:
             ModelError: see `generate`.
             Exception: whatever the runner raised.
         """
-        tokens, dropped = self._prompt(messages, options)
+        tokens, dropped = self._prompt(messages, options, continuing)
         up, down = self._traffic()
         result = generate(
             self._hybrid,
@@ -113,6 +115,7 @@ class Chat:
             defaults=self._files.defaults,
             context_length=self._context,
             stop_text="" if self._renderer is not None else PLAIN_STOP,
+            continuing=continuing,
             on_piece=on_piece,
             on_prompt=on_prompt,
             on_tokens=on_tokens,
@@ -121,9 +124,11 @@ class Chat:
         up_now, down_now = self._traffic()
         return self._reply(result, up_now - up, down_now - down, dropped)
 
-    def measure(self, messages: Sequence[Message], options: GenerationOptions) -> PromptSize:
+    def measure(
+        self, messages: Sequence[Message], options: GenerationOptions, continuing: bool = False
+    ) -> PromptSize:
         """What `ask` would have to read, without asking. Raises as `ask` does."""
-        tokens, dropped = self._prompt(messages, options)
+        tokens, dropped = self._prompt(messages, options, continuing)
         known = self._hybrid.cache.tokens
         common = 0
         while common < min(len(known), len(tokens) - 1) and known[common] == tokens[common]:
@@ -142,16 +147,15 @@ class Chat:
             self._renderer.close()
 
     def _prompt(
-        self, messages: Sequence[Message], options: GenerationOptions
+        self, messages: Sequence[Message], options: GenerationOptions, continuing: bool
     ) -> tuple[list[int], int]:
         """Token ids of the prompt and the number of turns that had to be left out."""
-        if not messages or messages[-1].role != "user":
-            raise ModelError("The last message must be the user's.", "Write a message first.")
+        _check_last(messages, continuing)
         room = self._context - min(options.max_tokens, max(1, self._context // 4))
         room -= BUCKET - 1 if options.pad else 0
         most = count_turns(messages)
         for dropped in (*range(0, most, _DROP_STEP), most):
-            tokens = self._encode(without_oldest(messages, dropped))
+            tokens = self._encode(without_oldest(messages, dropped), continuing)
             if len(tokens) <= room:
                 return tokens, dropped
         raise PromptTooLongError(
@@ -159,10 +163,10 @@ class Chat:
             "Shorten the message.",
         )
 
-    def _encode(self, messages: Sequence[Message]) -> list[int]:
+    def _encode(self, messages: Sequence[Message], continuing: bool) -> list[int]:
         if self._renderer is None:
-            return self._encoder.encode(messages, plain_text, add_special=True)
-        return self._encoder.encode(messages, self._renderer.render, add_special=False)
+            return self._encoder.encode(messages, plain_text, True, continuing)
+        return self._encoder.encode(messages, self._renderer.render, False, continuing)
 
     def _reply(self, result: GenerationResult, up: int, down: int, dropped: int) -> ChatReply:
         return ChatReply(
@@ -183,6 +187,15 @@ class Chat:
             warning=self._hybrid.take_warning(),
             padding_tokens=result.padding_tokens,
         )
+
+
+def _check_last(messages: Sequence[Message], continuing: bool) -> None:
+    last = messages[-1] if messages else None
+    if not continuing:
+        if last is None or last.role != "user":
+            raise ModelError("The last message must be the user's.", "Write a message first.")
+    elif last is None or last.role != "assistant" or not last.content:
+        raise ModelError("There is no reply to continue.", "Write a message first.")
 
 
 def _template_variables(files: ModelFiles) -> dict[str, str]:

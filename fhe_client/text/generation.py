@@ -114,6 +114,7 @@ def generate(
     defaults: GenerationDefaults = GenerationDefaults(),  # noqa: B008 - frozen
     context_length: int | None = None,
     stop_text: str = "",
+    continuing: bool = False,
     on_piece: OnPiece = lambda text: None,
     on_prompt: OnPrompt = lambda done, total: None,
     on_tokens: OnTokens = lambda count: None,
@@ -127,6 +128,7 @@ def generate(
         input_ids: the whole prompt, at least one token, each below the vocabulary's size.
         context_length: most tokens of prompt and reply together; by default that of the manifest.
         stop_text: ends the reply where a model has no stop token for it.
+        continuing: the prompt ends within a reply, and this one goes on from there.
         on_piece: gets each piece of text, in this thread.
         on_prompt: gets the progress of the prompt.
         on_tokens: gets the number of tokens after each pass.
@@ -144,7 +146,8 @@ def generate(
     rows = _rows_that_fit(options, context - len(input_ids))
     # The last pass must fit into the context with all its guesses.
     room = min(options.max_tokens, context - len(input_ids) - max(0, rows - 2))
-    run = _Run(hybrid, PieceDecoder(tokenizer, stop_text), on_piece, defaults.stop_tokens, rows)
+    decoder = PieceDecoder(tokenizer, stop_text, input_ids if continuing else ())
+    run = _Run(hybrid, decoder, on_piece, defaults.stop_tokens, rows)
     run.on_tokens, run.pad = on_tokens, options.pad
     hybrid.state.should_stop = should_stop
     stopped = False

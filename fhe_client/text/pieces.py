@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 _REPLACEMENT = "\ufffd"
 _MAX_HELD_TOKENS = 16
+_CONTEXT_TOKENS = 8
 
 
 class PieceDecoder:
@@ -17,14 +19,15 @@ class PieceDecoder:
     Args:
         tokenizer: has `decode`.
         stop_text: text that ends the reply; neither it nor what follows is given out. Empty means none.
+        before: tokens of a text that this one continues (a word's first token can read differently at the start).
     """
 
-    def __init__(self, tokenizer: Any, stop_text: str = "") -> None:
+    def __init__(self, tokenizer: Any, stop_text: str = "", before: Sequence[int] = ()) -> None:
         self._tokenizer = tokenizer
         self._stop_text = stop_text
-        self._tokens: list[int] = []
+        self._tokens: list[int] = list(before[-_CONTEXT_TOKENS:])
         self._context_start = 0
-        self._given = 0
+        self._given = len(self._tokens)
         self._held = ""
         self.stopped = False
 
@@ -38,8 +41,10 @@ class PieceDecoder:
         return self._release(whole)
 
     def end(self) -> str:
-        """The rest, when no token follows."""
+        """The rest, when no token follows. A last character of which not all bytes came is left out."""
         whole = self._decode(self._context_start, len(self._tokens))
+        if whole.endswith(_REPLACEMENT) and not whole.endswith(2 * _REPLACEMENT):
+            whole = whole[:-1]
         piece = self._release(whole) + ("" if self.stopped else self._held)
         self._held = ""
         return piece

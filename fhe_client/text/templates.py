@@ -27,10 +27,26 @@ _MAX_LINE = 96 << 20
 _NAMES = {"system": "System", "user": "User", "assistant": "Assistant"}
 
 
-def plain_text(messages: Sequence[Message]) -> str:
-    """The format for models without a chat template, ending where the reply begins."""
+def plain_text(messages: Sequence[Message], cut_at: str = "") -> str:
+    """The format for models without a chat template, ending where the reply begins.
+
+    Args:
+        cut_at: see `TemplateRenderer.render`.
+    """
     lines = [f"{_NAMES[m.role]}: {m.content.strip()}" for m in messages]
-    return "\n".join([*lines, "Assistant:"])
+    return _cut("\n".join([*lines, "Assistant:"]), cut_at)
+
+
+def _cut(text: str, cut_at: str) -> str:
+    if not cut_at:
+        return text
+    before, found, after = text.partition(cut_at)
+    if not found or cut_at in after:
+        raise TemplateError(
+            "The model's chat template cannot continue a reply.",
+            "Let it write a new reply instead.",
+        )
+    return before
 
 
 def worker_command() -> list[str]:
@@ -65,23 +81,27 @@ class TemplateRenderer:
         with self._lock:
             self._running()
 
-    def render(self, messages: Sequence[Message]) -> str:
+    def render(self, messages: Sequence[Message], cut_at: str = "") -> str:
         """The text for `messages`, ending where the reply begins.
 
+        Args:
+            cut_at: text in the last message that ends the prompt there, so that what the template writes behind an
+                assistant's message (the end of its turn) is left out.
+
         Raises:
-            TemplateError: the template failed or exceeded its limits.
+            TemplateError: the template failed or exceeded its limits, or does not write `cut_at` exactly once.
         """
         variables = {
             **self._variables,
             "messages": to_json(messages),
             "tools": None,
             "documents": None,
-            "add_generation_prompt": True,
+            "add_generation_prompt": not cut_at,
         }
         request = json.dumps({"template": self._template, "variables": variables})
         with self._lock:
             line = self._exchange(request.encode("ascii") + b"\n")
-        return _read_answer(line)
+        return _cut(_read_answer(line), cut_at)
 
     def close(self) -> None:
         """End the child process."""

@@ -325,9 +325,12 @@ class Played:
         self.asked: list[list[Message]] = []
         self.forgotten = 0
         self.fail = False
+        self.reason = "end"
+        self.continued: list[bool] = []
 
     def ask(self, messages: list[Message], _options: Any, **how: Any) -> ChatReply:
         self.asked.append(list(messages))
+        self.continued.append(how["continuing"])
         if self.fail:
             raise ConnectionLostError("The connection to the server broke.")
         text = f"You said \x1b]0;pwned\x07{messages[-1].content}"
@@ -335,7 +338,7 @@ class Played:
         how["on_piece"](text)
         values: dict[str, Any] = dict.fromkeys(ChatReply.__dataclass_fields__, 0)
         return ChatReply(
-            **{**values, "text": text, "reason": "end", "stopped": False, "warning": None}
+            **{**values, "text": text, "reason": self.reason, "stopped": False, "warning": None}
         )
 
     def forget(self) -> None:
@@ -375,6 +378,21 @@ def test_a_chat_remembers_until_a_new_one_begins(capsys: Captured) -> None:
     ]
     assert chat.forgotten == 1
     assert chat.asked[1][-1].content == "two"
+
+
+def test_a_reply_that_was_cut_is_continued(capsys: Captured) -> None:
+    chat = Played()
+    chat.reason = "length"
+    talk("/continue", "one", "/continue", "two", played=chat)
+    printed = capsys.readouterr().err
+    assert printed.count("no unfinished reply") == 1
+    assert "/continue goes on" in printed
+    assert chat.continued == [False, True, False]
+    begun, whole = chat.asked[1][-1], chat.asked[2][1]
+    assert begun.role == whole.role == "assistant"
+    assert whole.content == f"{begun.content}You said \x1b]0;pwned\x07{begun.content}"
+    done = talk("one", "/continue")
+    assert done.continued == [False]
 
 
 def test_lines_can_go_on_and_be_dropped() -> None:

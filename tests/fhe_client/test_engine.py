@@ -51,6 +51,8 @@ def test_hello_tells_versions_without_importing_anything_heavy(engine: EnginePro
     hello = engine.do("hello")
     assert hello["protocol_version"] == 1
     assert {"tacita", "python", "torch"} <= hello["versions"].keys()
+    assert hello["schemes"].keys() == {"hint", "glwe"}
+    assert hello["schemes"]["hint"] is None
     assert hello["keyring"]["state"] in ("missing", "unavailable")
     assert engine.do("shutdown")["event"] == "result"
     assert engine.process.wait(60) == 0
@@ -63,6 +65,8 @@ def test_a_whole_conversation(engine: EngineProcess, server: ServerProcess) -> N
     assert connected["server"] == server.url
     assert connected["layers"] > 0
     assert connected["hint_bytes"] > 0
+    assert connected["scheme"] == "hint"
+    assert connected["schemes"]["hint"] is None
     states = engine.states()
     for early, late in (
         ("connecting", "downloading_hints"),
@@ -111,6 +115,45 @@ def test_a_second_connection_needs_neither_download_nor_audit(
     engine.events.clear()
     assert engine.connect(server.url)["event"] == "result"
     assert not {"downloading_hints", "auditing"} & set(engine.states())
+
+
+def test_a_reply_is_continued_where_it_was_cut(
+    engine: EngineProcess, server: ServerProcess
+) -> None:
+    engine.connect(server.url)
+    asked = ask_about("the cat sat on the mat", 12)
+    whole = engine.do("ask", **asked)
+    asked["options"]["max_tokens"] = 5
+    begun = engine.do("ask", **asked)
+    assert begun["reason"] == "length"
+    asked["options"]["max_tokens"] = 7
+    asked["messages"].append({"role": "assistant", "content": begun["text"]})
+    estimate = engine.do("estimate", **{"continue": True}, **asked)
+    rest = engine.do("ask", **{"continue": True}, **asked)
+    assert estimate["prompt_tokens"] == rest["prompt_tokens"] > begun["prompt_tokens"]
+    assert rest["reply_tokens"] == 7
+    assert rest["text"] == text_of(engine, rest["id"])
+    assert whole["text"].startswith(begun["text"])
+    assert engine.do("ask", **asked)["code"] == "model"
+
+
+def test_an_estimate_names_the_cost_of_padding(
+    engine: EngineProcess, server: ServerProcess
+) -> None:
+    engine.connect(server.url)
+    asked = ask_about("the cat sat on the mat", 3)
+    plain = engine.do("estimate", **asked)
+    assert (plain["padding_tokens"], plain["padding_mb"], plain["reply_mb"]) == (0, 0, 0)
+    asked["options"]["pad"] = True
+    padded = engine.do("estimate", **asked)
+    assert padded["prompt_tokens"] == plain["prompt_tokens"]
+    assert padded["mb"] == pytest.approx(plain["mb"] + padded["padding_mb"])
+    assert padded["seconds"] == pytest.approx(plain["seconds"] + padded["padding_seconds"])
+    assert padded["padding_seconds"] > 0
+    reply = engine.do("ask", **asked)
+    assert reply["padding_tokens"] == padded["padding_tokens"] + 32 - reply["reply_tokens"]
+    moved = (reply["bytes_up"] + reply["bytes_down"]) / 1e6
+    assert moved == pytest.approx(padded["mb"] + padded["reply_mb"], rel=0.05)
 
 
 def test_padding_is_an_option_of_ask(engine: EngineProcess, server: ServerProcess) -> None:
@@ -253,6 +296,7 @@ def test_a_certificate_can_be_looked_at_and_pinned(engine: EngineProcess, tmp_pa
         b'{"id": 5}',
         b'{"id": 5, "cmd": "connect", "server": 7}',
         b'{"id": 5, "cmd": "keys_use", "mode": "anywhere"}',
+        b'{"id": 5, "cmd": "connect", "local": true, "scheme": "rot13"}',
         b"\xff\xfe\x00",
         b"[" * 100_000,
         b'{"id": 5, "cmd": "hello", "x": "' + b"y" * (17 << 20) + b'"}',

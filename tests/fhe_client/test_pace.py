@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from fhe_client.pace import Pace
+from fhe_client.pace import FIRST_GUESS_PASS, FIRST_GUESS_TOKEN, Pace
+from fhe_client.text.chat import PromptSize
+from fhe_protocol.manifest import parse_manifest
+from tests.tiny_world import tiny_artefact
 
 
 class Clock:
@@ -68,3 +71,19 @@ def test_passes_of_the_prompt_do_not_count() -> None:
     clock.now += 0.25
     pace.pass_began()
     assert pace.seconds_per_token == pytest.approx(0.25)
+
+
+def test_an_estimate_tells_what_padding_takes_of_it() -> None:
+    manifest = parse_manifest((tiny_artefact() / "manifest.json").read_bytes())
+    pace = Pace(Clock())
+    plain = pace.estimate(manifest, PromptSize(100, 70, 0), 64)
+    padded = pace.estimate(manifest, PromptSize(100, 70, 0, 26), 64, 31)
+    assert (plain.padding_seconds, plain.padding_mb, plain.reply_seconds) == (0, 0, 0)
+    assert padded.mb == pytest.approx(plain.mb + padded.padding_mb)
+    assert padded.seconds == pytest.approx(plain.seconds + 26 * FIRST_GUESS_TOKEN)
+    assert padded.reply_seconds == pytest.approx(31 * FIRST_GUESS_PASS)
+    each = manifest.query_bytes() + manifest.answer_bytes()
+    framing = 40 * len(manifest.groups)
+    assert padded.reply_mb == pytest.approx(31 * (each + framing) / 1e6)
+    guessing = pace.estimate(manifest, PromptSize(100, 70, 0, 26), 64, 31, 4)
+    assert guessing.reply_mb == pytest.approx(31 * (4 * each + framing) / 1e6)

@@ -113,6 +113,67 @@ def test_there_must_be_something_to_answer(chat: Chat, talk: list[Message]) -> N
         chat.ask(talk, OPTIONS)
 
 
+@pytest.mark.parametrize("kind", ["chat", "plain"])
+def test_a_reply_that_was_cut_is_continued_as_if_it_had_not_been(
+    kind: str, folders: dict[str, Path]
+) -> None:
+    chat, runner = open_chat(folders[kind])
+    talk = [user("Hello"), Message("assistant", "Well, <|im_end|>"), user("And")]
+    begun = [*talk, Message("assistant", "The <|im_start|> is ")]
+    opened = chat._encode(talk, False)
+    going_on = chat._encode(begun, True)
+    tokens = chat._files.tokenizer.encode(
+        "The <|im_start|> is ", add_special_tokens=False, split_special_tokens=True
+    )
+    if kind == "plain":
+        tokens = [*chat._files.tokenizer.encode(" ", add_special_tokens=False), *tokens]
+    assert going_on == [*opened, *tokens], "nothing stands behind the text that is continued"
+    size = chat.measure(begun, OPTIONS, continuing=True)
+    assert size.prompt_tokens == len(going_on)
+    reply = chat.ask(begun, OPTIONS, continuing=True)
+    assert reply.prompt_tokens == size.prompt_tokens
+    assert sum(runner.passes) == len(going_on) + 11
+    assert reply.text == clear_text(chat, going_on, 12)
+    chat.close()
+
+
+def clear_text(chat: Chat, prompt: list[int], count: int) -> str:
+    """What greedy decoding writes behind these tokens, from scratch."""
+    chat.forget()
+    tokens, tokenizer = list(prompt), chat._files.tokenizer
+    for _ in range(count):
+        start = len(chat._hybrid.cache)
+        scores = chat._hybrid.logits(tokens[start:], 1)
+        tokens.append(int(scores[0].argmax()))
+    text: str = tokenizer.decode(tokens[len(prompt) :], skip_special_tokens=True)
+    return text[:-1] if text.endswith("\ufffd") and not text.endswith("\ufffd\ufffd") else text
+
+
+@pytest.mark.parametrize(
+    "talk", [[], [user("x")], [user("x"), Message("assistant", "")], [Message("system", "x")]]
+)
+def test_there_must_be_a_reply_to_continue(chat: Chat, talk: list[Message]) -> None:
+    with pytest.raises(ModelError, match="no reply to continue"):
+        chat.ask(talk, OPTIONS, continuing=True)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for m in messages %}{{ m['content'] }}{{ m['content'] }}{% endfor %}",
+        "{% for m in messages %}{{ m['role'] }}{% endfor %}",
+    ],
+)
+def test_a_template_that_cannot_continue_says_so(template: str, tmp_path: Path) -> None:
+    write_artefact(tmp_path / "m", "llama", template=template)
+    chat, runner = open_chat(tmp_path / "m")
+    with pytest.raises(TemplateError, match="cannot continue") as caught:
+        chat.ask([user("x"), Message("assistant", "begun")], OPTIONS, continuing=True)
+    assert "new reply" in caught.value.next_step
+    assert runner.rounds == []
+    chat.close()
+
+
 def test_model_without_a_template(folders: dict[str, Path]) -> None:
     chat, runner = open_chat(folders["plain"])
     reply = chat.ask([user("Hello")], OPTIONS)

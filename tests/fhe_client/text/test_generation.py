@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ def test_greedy_text_equals_that_of_the_twin(family: Any) -> None:
     due = twin_tokens(twin, PROMPT, 24)
     assert list(result.tokens) == due
     assert len(set(due)) > 2, "a model that repeats itself proves little"
-    assert result.text == TOKENIZER.decode(due, skip_special_tokens=True)
+    assert result.text == decoded(due)
     assert "".join(pieces) == result.text
     assert len(pieces) > 3
     assert (result.reason, result.stopped) == ("length", False)
@@ -194,13 +194,19 @@ def test_stop_from_another_thread(folder: Path) -> None:
     assert 1 <= len(result.tokens) < 24
 
 
+def decoded(tokens: Sequence[int]) -> str:
+    """Their text, without a character that is not complete in the end."""
+    text: str = TOKENIZER.decode(list(tokens), skip_special_tokens=True)
+    return text[:-1] if text.endswith("\ufffd") and not text.endswith("\ufffd\ufffd") else text
+
+
 def test_stop_token_ends_the_reply_and_is_not_shown(folder: Path) -> None:
     whole = Setting(folder).run(PROMPT)
     position = next(i for i in range(2, 24) if whole.tokens[i] not in whole.tokens[:i])
     stop = whole.tokens[position]
     result = Setting(folder).run(PROMPT, defaults=GenerationDefaults(stop_tokens=(stop,)))
     assert result.tokens == whole.tokens[: position + 1]
-    assert result.text == TOKENIZER.decode(whole.tokens[:position], skip_special_tokens=True)
+    assert result.text == decoded(whole.tokens[:position])
     assert result.reason == "end"
 
 

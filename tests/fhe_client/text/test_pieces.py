@@ -60,3 +60,22 @@ def test_bytes_that_are_no_text_are_shown_in_the_end() -> None:
 )
 def test_stop_text(text: str, due: str) -> None:
     assert "".join(stream(text, "\nUser:")) == due
+
+
+def test_half_a_character_in_the_end_is_left_out() -> None:
+    tokens = TOKENIZER.encode("a€", add_special_tokens=False)
+    decoder = PieceDecoder(TOKENIZER)
+    assert "".join(map(decoder.put, tokens[:-1])) + decoder.end() == "a"
+
+
+class LeadingSpace:
+    """Decodes like SentencePiece: a word's space is lost at the beginning of a text."""
+
+    def decode(self, tokens: list[int], **_: object) -> str:
+        return " ".join("abc"[token] for token in tokens)
+
+
+def test_a_continued_text_keeps_the_space_of_its_first_word() -> None:
+    for before, due in (((), "b c"), ([0], " b c"), ([0] * 40, " b c")):
+        decoder = PieceDecoder(LeadingSpace(), before=before)
+        assert decoder.put(1) + decoder.put(2) + decoder.end() == due

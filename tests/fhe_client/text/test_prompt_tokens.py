@@ -13,7 +13,7 @@ TOKENIZER: Any = small_tokenizer()
 START, END = 1, 2
 
 
-def chat_text(messages: Any) -> str:
+def chat_text(messages: Any, cut_at: str = "") -> str:
     turns = [f"<|im_start|>{m.role}\n{m.content}<|im_end|>\n" for m in messages]
     return "".join([*turns, "<|im_start|>assistant\n"])
 

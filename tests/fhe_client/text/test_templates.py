@@ -134,5 +134,24 @@ def test_template_that_takes_memory_is_ended() -> None:
         renderer.close()
 
 
+def test_plain_text_can_end_within_a_reply() -> None:
+    talk = [*TALK[1:2], Message("assistant", "It is# ")]
+    assert plain_text(talk, "#") == "User: What is <b>1 & 1</b>? ü€𝄞\nAssistant: It is"
+
+
+@pytest.mark.parametrize("renderer", [CHAT_TEMPLATE], indirect=True)
+def test_a_reply_can_be_continued_as_transformers_does_it(
+    renderer: TemplateRenderer, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    begun = Message("assistant", "The answer is")
+    due = tokenizer.apply_chat_template(
+        to_json([*TALK, begun]),
+        chat_template=CHAT_TEMPLATE,
+        continue_final_message=True,
+        tokenize=False,
+    )
+    assert renderer.render([*TALK, Message("assistant", "The answer is#")], "#") == due
+
+
 def test_plain_text_ends_where_the_reply_begins() -> None:
     assert plain_text(TALK[:2]) == "System: Be brief.\nUser: What is <b>1 & 1</b>? ü€𝄞\nAssistant:"
