@@ -84,7 +84,7 @@ def test_the_default_scheme_answers_and_the_other_one_says_why_not(
 
 def test_the_engine_says_so_in_its_hello(blocked: str, tmp_path: Path) -> None:
     with engine_process(tmp_path, PYTHONPATH=blocked) as engine:
-        assert REASON in engine.do("hello")["unavailable_schemes"]["glwe"]
+        assert REASON in engine.do("hello")["schemes"]["glwe"]
 
 
 def test_the_servers_reason_reaches_a_client_that_has_the_library(
