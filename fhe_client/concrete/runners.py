@@ -10,6 +10,7 @@ from fhe_client.crypto import hint_scheme
 from fhe_client.glwe import scheme as glwe_scheme
 from fhe_protocol.manifest import Group, Manifest
 from fhe_protocol.masks import expand_mask
+from fhe_protocol.parameters import HintParameters
 from fhe_protocol.planes import from_planes, round_answer
 from fhe_protocol.wire import pack_answer, parse_query
 
@@ -77,14 +78,26 @@ class ClearRunner:
         parameters = self._quantised.manifest.parameters
         total = np.zeros((x.shape[0], group.outputs))
         for part in group.parts:
-            piece = x[:, part.start : part.stop]
+            piece, matrix = x[:, part.start : part.stop], weights[:, part.start : part.stop]
             gamma = hint_scheme.choose_gamma(parameters, part, piece)
-            product = np.rint(piece * gamma) @ weights[:, part.start : part.stop].T
+            product = np.rint(piece * gamma) @ matrix.T
             if self._noise is not None:
-                spread = parameters.noise_sigma(part.w_norm)
+                spread = hint_spread(parameters, matrix)
                 product = product + self._noise.normal(size=product.shape) * spread
             total += product / gamma
         return total.astype(np.float32)
+
+
+def hint_spread(parameters: HintParameters, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Standard deviation of each output's decryption noise, (m,), without the rounding of the inputs.
+
+    The parameters' own bound is that of the largest row, and counts the rounding as noise.
+    """
+    squares = (weights**2).sum(axis=1)
+    spread: NDArray[np.float64] = np.sqrt(
+        squares * parameters.error_variance + parameters.noise_sigma(0.0) ** 2
+    )
+    return spread
 
 
 class LocalHintServer:
