@@ -10,7 +10,8 @@ import contextlib
 import errno
 import os
 import traceback
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,12 +27,13 @@ _NO_SPACE = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The `error` event of the engine protocol, without its id."""
+    """The `error` event of the engine protocol, without its id. Every code is in `error_codes.CODES`."""
 
     code: str
     message: str
     next_step: str
     details: str
+    params: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def internal(self) -> bool:
@@ -43,7 +45,7 @@ def describe(error: BaseException) -> Failure:
     """What to tell about `error`."""
     details = " < ".join(type(one).__name__ for one in _chain(error))
     if isinstance(error, TacitaError):
-        return Failure(error.code, error.message, error.next_step, details)
+        return Failure(error.code, error.message, error.next_step, details, dict(error.params))
     if isinstance(error, ProtocolError):
         return Failure(
             "protocol",
@@ -72,6 +74,7 @@ def _describe_os_error(error: OSError, details: str) -> Failure:
         f"A file or a connection could not be used: {reason}.",
         "Check the permissions of Tacita's folders, or set TACITA_HOME to another one.",
         "\n".join([details, *frames(error)]),
+        {"reason": reason},
     )
 
 

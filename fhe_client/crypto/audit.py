@@ -62,7 +62,7 @@ def audit_hints(
             f"The server's hints do not match its answers in {len(bad)} of "
             f"{len(manifest.groups)} layers. Nothing of yours was sent.",
             "Do not use this server; tell its operator that the hint audit failed.",
-        )
+        ).about(bad=len(bad), total=len(manifest.groups))
 
 
 def _group_is_honest(

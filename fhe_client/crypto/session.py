@@ -248,7 +248,7 @@ def _check_memory(manifest: Manifest, slots: int) -> None:
         raise ModelTooLargeError(
             f"The keys of {slots} tokens of this model would need {needed >> 30} GiB of memory.",
             "Choose a smaller model.",
-        )
+        ).about(gib=needed >> 30)
 
 
 def window_bytes(manifest: Manifest, slots: int) -> int:

@@ -250,11 +250,13 @@ def _work(
 def _refusal(name: str) -> KeyringRefusedError:
     reasons = (reason for start, reason in _REFUSALS if name.startswith(start))
     reason = next(reasons, "it is not one of the keyrings known to keep secrets")
-    return KeyringRefusedError(f"The keyring {name} is not used: {reason}.", _OFFER)
+    message = f"The keyring {name} is not used: {reason}."
+    return KeyringRefusedError(message, _OFFER).about(name=name, reason=reason)
 
 
 def _timeout(seconds: float) -> KeyringTimeoutError:
-    return KeyringTimeoutError(f"The keyring did not answer within {seconds:g} seconds.", _OFFER)
+    message = f"The keyring did not answer within {seconds:g} seconds."
+    return KeyringTimeoutError(message, _OFFER).about(seconds=f"{seconds:g}")
 
 
 def _translated(error: Exception) -> KeyringUnavailableError:

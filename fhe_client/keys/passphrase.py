@@ -79,7 +79,7 @@ def check_new_passphrase(passphrase: str) -> None:
         raise WeakPassphraseError(
             f"The passphrase is shorter than {MIN_PASSPHRASE} characters.",
             "Choose a longer one; four unrelated words are good.",
-        )
+        ).about(minimum=MIN_PASSPHRASE)
 
 
 def lock_box(

@@ -168,7 +168,7 @@ def _lost(marker: Marker) -> KeyLostError:
         f"The key of this profile ({marker.key_id}) is no longer in {where}.",
         "No new key was made, so the data stays as it is. Import your recovery file, restore the key from a backup "
         "(if the profile folder was moved, move it back), or erase everything.",
-    )
+    ).about(key=marker.key_id)
 
 
 def _mismatch(marker: Marker, found: MasterKey) -> KeyMismatchError:
@@ -176,4 +176,4 @@ def _mismatch(marker: Marker, found: MasterKey) -> KeyMismatchError:
         f"This profile was last used with key {marker.key_id}, but key {found.key_id} was found.",
         "The profile may have been restored from a backup. Import the recovery file of its key, or restore the "
         "newer profile. Nothing was changed.",
-    )
+    ).about(expected=marker.key_id, found=found.key_id)

@@ -79,7 +79,7 @@ def open_sealed(key: MasterKey, purpose: str, blob: bytes) -> bytes:
         raise WrongKeyError(
             f"The file was sealed with key {header.key_id}, but the open key is {key.key_id}.",
             "Import the recovery file of that key, or restart if the key was just changed.",
-        )
+        ).about(sealed_with=header.key_id, open_key=key.key_id)
     plaintext = _decrypt(key, header, blob)
     if header.purpose != purpose:
         raise WrongPurposeError(
@@ -101,7 +101,7 @@ def parse_header(blob: bytes) -> SealedHeader:
         raise UnknownVersionError(
             f"The file has format version {version}; this Tacita reads version {VERSION}.",
             "Update Tacita, or restore the file from a backup.",
-        )
+        ).about(version=version, known=VERSION)
     key_id = reader.take(KEY_ID_BYTES).hex()
     purpose, backend = reader.word(), reader.word()
     salt, nonce = reader.take(_SALT_BYTES), reader.take(_NONCE_BYTES)

@@ -48,7 +48,7 @@ def check_free_space(folder: Path, needed: int, what: str) -> None:
         raise StorageError(
             f"Not enough space on the disk for {what}: "
             f"{(needed + _SPARE) / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free.",
-        )
+        ).about(needed_mb=f"{(needed + _SPARE) / 1e6:.0f}", free_mb=f"{free / 1e6:.0f}")
 
 
 @contextmanager

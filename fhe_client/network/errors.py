@@ -172,6 +172,7 @@ class ModelChangedError(NetworkError):
             "`tacita pins accept`; otherwise do not use it.",
         )
         self.server, self.model, self.pinned, self.found = server, model, pinned, found
+        self.about(server=server, model=model, pinned=pinned[:12], found=found[:12])
 
 
 class KeyExpiredError(NetworkError):
@@ -279,4 +280,4 @@ def server_error(code: object, message: object, status: int = 0) -> NetworkError
         return NotTacitaError(
             f"The server answered with status {status}, which no Tacita server does here."
         )
-    return found(f"The server says: {shown(message)}.")
+    return found(f"The server says: {shown(message)}.").about(says=shown(message))

@@ -160,6 +160,8 @@ def _why_not(info: ServerInfo) -> dict[str, str]:
         told = info.unavailable.get("glwe", "")
         return {"glwe": f"The server does not offer it. {told}".strip()}
     return {}
+
+
 def _certificate(url: str, given_up: threading.Event) -> str | None:
     with ServerConnection(url, timeouts=_TIMEOUTS) as connection:
         return presented_certificate(connection.access, given_up.is_set)

@@ -212,7 +212,7 @@ def check_info(info: ServerInfo, model: str | None) -> None:
     if info.protocol_version != PROTOCOL_VERSION:
         raise WrongVersionError(
             f"The server speaks protocol version {info.protocol_version}, this program {PROTOCOL_VERSION}."
-        )
+        ).about(theirs=info.protocol_version, ours=PROTOCOL_VERSION)
     if "hint" not in info.schemes:
         raise NotTacitaError("The server offers no encryption scheme that this program knows.")
     names = [m.name for m in info.models]
@@ -220,4 +220,4 @@ def check_info(info: ServerInfo, model: str | None) -> None:
         served = ", ".join(names) or "none"
         raise NoSuchModelError(
             f"The server does not serve {shown(model)!r}; it serves: {shown(served)}."
-        )
+        ).about(model=model, served=served)

@@ -161,7 +161,7 @@ class Chat:
         raise PromptTooLongError(
             f"The message has {len(tokens)} tokens, this model takes {room}.",
             "Shorten the message.",
-        )
+        ).about(tokens=len(tokens), limit=room)
 
     def _encode(self, messages: Sequence[Message], continuing: bool) -> list[int]:
         if self._renderer is None:

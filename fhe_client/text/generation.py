@@ -333,7 +333,7 @@ def _check_prompt(input_ids: Sequence[int], hybrid: HybridModel, context: int) -
         raise PromptTooLongError(
             f"The prompt has {len(input_ids)} tokens, this model takes fewer than {context}.",
             "Shorten the message.",
-        )
+        ).about(tokens=len(input_ids), limit=context - 1)
     vocabulary = hybrid.runner.manifest.vocabulary
     if not all(0 <= token < vocabulary for token in input_ids):
         raise ModelError("The tokenizer made a token that the model does not know.")

@@ -252,6 +252,7 @@ def test_what_cannot_be_connected_to_says_why(
     error = engine.connect(server.url if url is None else url, model=model, local=False)
     assert error["event"] == "error"
     assert error["code"] == code, error
+    assert error["params"].keys() <= {"model", "served"}
     assert error["message"]
     assert error["next_step"]
     assert engine.states()[-1:] in ([], ["offline"])
