@@ -9,30 +9,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from html import escape
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
-from pygments import highlight
-from pygments.formatters import HtmlFormatter
-from pygments.lexers import get_lexer_by_name
-from pygments.util import ClassNotFound
 
-MAX_HIGHLIGHTED = 60_000
-_STYLES = {False: "friendly", True: "github-dark"}
+LISTS = {"bullet_list_open": "ul", "ordered_list_open": "ol"}
+
+
+@dataclass(frozen=True)
+class ListItem:
+    """Where a block that is one item of a list stands in it. A loose list has space between items."""
+
+    ordered: bool
+    number: int
+    loose: bool
+    first: bool
 
 
 @dataclass(frozen=True)
 class Block:
     """A top-level piece of a message: prose (HTML) or code (its text and language).
 
-    ``end`` is the index in the source just past the block.
+    Each item of a top-level list is a block of its own, so that a long list can grow like any
+    other text. ``end`` is the index in the source just past the block.
     """
 
     kind: str
     content: str
     language: str = ""
     end: int = 0
+    item: ListItem | None = None
 
 
 @cache
@@ -72,13 +78,78 @@ def _top_level(tokens: Sequence[Token]) -> list[list[Token]]:
     return groups
 
 
-def blocks(source: str) -> list[Block]:
-    """The top-level blocks of a text, in order."""
+def blocks(source: str, goes_on: ListItem | None = None) -> list[Block]:
+    """The top-level blocks of a text, in order.
+
+    Args:
+        goes_on: the first item of ``source``, if ``source`` is the rest of a list that was cut.
+    """
     parser = _parser()
     tokens = parser.parse(source)
     _disarm(tokens)
     starts = _line_starts(source)
-    return [_block(parser, group, starts) for group in _top_level(tokens)]
+    found: list[Block] = []
+    for group in _top_level(tokens):
+        if group[0].type in LISTS:
+            found += _list_items(parser, group, starts, None if found else goes_on)
+        else:
+            found.append(_block(parser, group, starts))
+    return found
+
+
+def joined(before: str, block: Block) -> str:
+    """The HTML of two neighbouring pieces of prose; an item goes into the list that is open."""
+    if block.item is not None and not block.item.first:
+        end = "</ol>\n" if block.item.ordered else "</ul>\n"
+        if before.endswith(end):
+            return before[: -len(end)] + block.content.split("\n", 1)[1]
+    return before + block.content
+
+
+def _list_items(
+    parser: MarkdownIt, group: list[Token], starts: list[int], goes_on: ListItem | None
+) -> list[Block]:
+    """Each item of a list as a list of one, numbered as in the whole."""
+    opening, closing = group[0], group[-1]
+    ordered = opening.type == "ordered_list_open"
+    goes_on = goes_on if goes_on is not None and goes_on.ordered == ordered else None
+    items = _items(group[1:-1])
+    loose = any(t.type == "paragraph_open" and t.level == 2 and not t.hidden for t in group)
+    loose = loose or (goes_on is not None and goes_on.loose)
+    number = goes_on.number if goes_on else int(str(opening.attrGet("start") or 1))
+    found = []
+    for index, tokens in enumerate(items):
+        last = index + 1 == len(items)
+        line = _end_line(group, starts) if last else _first_line(items[index + 1])
+        place = ListItem(ordered, number + index, loose, index == 0 and goes_on is None)
+        html = _one_item(parser, opening, tokens, closing, place)
+        found.append(Block("prose", html, end=starts[min(line, len(starts) - 1)], item=place))
+    return found
+
+
+def _items(tokens: Sequence[Token]) -> list[list[Token]]:
+    items: list[list[Token]] = []
+    for token in tokens:
+        if token.type == "list_item_open" and token.level == 1:
+            items.append([])
+        items[-1].append(token)
+    return items
+
+
+def _first_line(tokens: Sequence[Token]) -> int:
+    return tokens[0].map[0] if tokens[0].map else 0
+
+
+def _one_item(
+    parser: MarkdownIt, opening: Token, tokens: list[Token], closing: Token, place: ListItem
+) -> str:
+    if place.loose:
+        for token in tokens:
+            if token.level == 2 and token.type in ("paragraph_open", "paragraph_close"):
+                token.hidden = False
+    head = opening.copy()
+    head.attrs = {"start": place.number} if place.ordered and place.number != 1 else {}
+    return str(parser.renderer.render([head, *tokens, closing], parser.options, {}))
 
 
 def _line_starts(source: str) -> list[int]:
@@ -88,24 +159,15 @@ def _line_starts(source: str) -> list[int]:
     return [*starts, len(source)]
 
 
+def _end_line(group: Sequence[Token], starts: Sequence[int]) -> int:
+    return group[0].map[1] if group[0].map else len(starts) - 1
+
+
 def _block(parser: MarkdownIt, group: list[Token], starts: list[int]) -> Block:
     first = group[0]
-    last_line = first.map[1] if first.map else len(starts) - 1
-    end = starts[min(last_line, len(starts) - 1)]
+    end = starts[min(_end_line(group, starts), len(starts) - 1)]
     if first.type in ("fence", "code_block"):
         language = first.info.strip().split(" ")[0] if first.info.strip() else ""
         return Block("code", first.content.rstrip("\n"), language, end)
     html = str(parser.renderer.render(group, parser.options, {}))
     return Block("prose", html, end=end)
-
-
-def highlighted(code: str, language: str, *, dark: bool) -> str:
-    """Code as HTML with inline colours; plain when the language is not known or the code is huge."""
-    if not language or len(code) > MAX_HIGHLIGHTED:
-        return escape(code)
-    try:
-        lexer = get_lexer_by_name(language, stripnl=False, ensurenl=False)
-    except ClassNotFound:
-        return escape(code)
-    formatter = HtmlFormatter(nowrap=True, noclasses=True, style=_STYLES[dark])
-    return str(highlight(code, lexer, formatter))

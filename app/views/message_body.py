@@ -2,62 +2,22 @@
 
 from __future__ import annotations
 
+import time
+
 from PySide6.QtCore import QTimer, Signal
-from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QFrame, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from app import markdown, theme
-from app.markdown import Block
+from app.markdown import Block, ListItem
 from app.views import parts
+from app.views.code_block import CodeBlock
 from app.views.safe_browser import SafeBrowser
 
 FLUSH_MS = 60
+SLOWEST_FLUSH_MS = 1_000
+SHARE = 10  # a flush that took n ms is followed by a pause of at least SHARE * n
 MIN_WIDTH = 400
 PROSE_LIMIT = 2_500  # HTML characters in one text view; a longer one would slow streaming down
-
-
-class CodeBlock(QFrame):
-    """Highlighted code with its language and a copy button; long lines scroll sideways."""
-
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setObjectName("codeBlock")
-        self._code = ""
-        self._language = ""
-        self._name = parts.label("", "muted")
-        self._copy = parts.tool("copy", self.tr("Copy code"), self.copy)
-        self._view = SafeBrowser(self, wrap=False)
-        self._view.setAccessibleName(self.tr("Code"))
-        layout = QVBoxLayout(self)
-        layout.setSpacing(2)
-        parts.margins(layout, theme.NORMAL, theme.TIGHT)
-        layout.addLayout(parts.row(self._name, 1, self._copy))
-        layout.addWidget(self._view)
-        layout.addSpacing(theme.TIGHT)
-
-    @property
-    def code(self) -> str:
-        """The code as the model wrote it."""
-        return self._code
-
-    def show_code(self, code: str, language: str) -> None:
-        """Show code, highlighted if its language is known."""
-        if (code, language) == (self._code, self._language):
-            return
-        self._code, self._language = code, language
-        self.redraw()
-
-    def redraw(self) -> None:
-        """Draw with the present palette."""
-        self._name.setText(self._language or self.tr("code"))
-        self._view.setFont(theme.mono())
-        html = markdown.highlighted(self._code, self._language, dark=theme.colours().dark)
-        family = theme.mono().family()
-        self._view.show_html(f"<pre style=\"margin:0; font-family:'{family}'\">{html}</pre>")
-
-    def copy(self) -> None:
-        """Put the code on the clipboard."""
-        QGuiApplication.clipboard().setText(self._code)
 
 
 class MessageBody(QWidget):
@@ -74,6 +34,8 @@ class MessageBody(QWidget):
         self._tail = ""  # source from there on
         self._prose_html = ""  # settled HTML of the last, still open, prose view
         self._live: list[QWidget] = []  # widgets from the open prose view on
+        self._goes_on: ListItem | None = None  # where the tail begins, if within a list
+        self._pause = FLUSH_MS
         self._timer = QTimer(self, interval=FLUSH_MS, singleShot=True)
         self._timer.timeout.connect(self.flush)
 
@@ -89,10 +51,14 @@ class MessageBody(QWidget):
         self.flush()
 
     def add(self, piece: str) -> None:
-        """Append a piece; drawn within ``FLUSH_MS`` together with what comes meanwhile."""
+        """Append a piece; drawn soon (``FLUSH_MS``) together with what comes meanwhile.
+
+        One huge paragraph or table is dear to draw again. The dearer, the longer the pause, so
+        that the share of the time that drawing takes does not grow with the text.
+        """
         self._tail += _one_newline(piece)
         if not self._timer.isActive():
-            self._timer.start()
+            self._timer.start(self._pause)
 
     def redraw(self) -> None:
         """Draw everything with the present palette and font."""
@@ -111,14 +77,18 @@ class MessageBody(QWidget):
         parts.clear(self._layout)
         self._settled_text, self._tail = [], ""
         self._prose_html, self._live = "", []
+        self._goes_on, self._pause = None, FLUSH_MS
 
     def flush(self) -> None:
         """Draw what was added."""
         self._timer.stop()
-        found = markdown.blocks(self._tail)
+        began = time.perf_counter()
+        found = markdown.blocks(self._tail, self._goes_on)
         self._show_live(found)
         if len(found) > 1:
             self._settle(found)
+        took = round(1_000 * (time.perf_counter() - began))
+        self._pause = min(max(FLUSH_MS, SHARE * took), SLOWEST_FLUSH_MS)
         self.grew.emit()
 
     def _show_live(self, found: list[Block]) -> None:
@@ -138,7 +108,7 @@ class MessageBody(QWidget):
         for block in found:
             last = merged[-1] if merged else None
             if last and last.kind == block.kind == "prose" and len(last.content) < PROSE_LIMIT:
-                merged[-1] = Block("prose", last.content + block.content, end=block.end)
+                merged[-1] = Block("prose", markdown.joined(last.content, block), end=block.end)
             else:
                 merged.append(block)
         return merged
@@ -178,6 +148,8 @@ class MessageBody(QWidget):
         cut = found[-2].end
         self._settled_text.append(self._tail[:cut])
         self._tail = self._tail[cut:]
+        place = found[-1].item
+        self._goes_on = place if place is not None and not place.first else None
         merged = self._merged(found[:-1])
         last = merged[-1]
         shares_view = last.kind == "prose" and found[-1].kind == "prose"

@@ -5,10 +5,12 @@ import random
 import pytest
 from pytestqt.qtbot import QtBot
 
-from app.views.message_body import CodeBlock, MessageBody
+from app.views.code_block import CodeBlock
+from app.views.message_body import MessageBody
 from app.views.safe_browser import SafeBrowser
 from tests.app.fake_engine import MARKDOWN
 
+LIST = "Before.\n\n" + "".join(f"{i}. item {i}\n\n   with more\n\n" for i in range(3, 60)) + "after"
 LONG = "\n\n".join(f"Paragraph {i} with *some* words.\n\n```\ncode {i}\n```" for i in range(12))
 
 
@@ -23,7 +25,7 @@ def shown(body: MessageBody) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(
-    "text", [MARKDOWN, LONG, "plain", "a\n\nb\n\n1. x\n\n2. y\n\nz", "```\nopen"]
+    "text", [MARKDOWN, LONG, LIST, "plain", "a\n\nb\n\n1. x\n\n2. y\n\nz", "```\nopen"]
 )
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_a_grown_text_looks_like_the_whole_text(qtbot: QtBot, text: str, seed: int) -> None:
