@@ -225,7 +225,7 @@ def _start(
 ) -> _Running:
     with tempfile.TemporaryDirectory(prefix="tacita-server-") as folder, _log(home) as log:
         port_file = Path(folder) / "port.json"
-        arguments = ["serve", "--model", model, "--port", str(port), "--threads", "1"]
+        arguments = ["serve", "--open", "--model", model, "--port", str(port), "--threads", "1"]
         arguments += ["--port-file", str(port_file), "--exit-with-stdin"]
         arguments += ["--models", str(models)] if models is not None else []
         process = _spawn(

@@ -1,9 +1,8 @@
-"""`tacita-server`: fetch, import, list and serve models."""
+"""`tacita-server`: fetch, import and list models; operating.py has the commands of a running server."""
 
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,12 +11,9 @@ from fhe_protocol.version import __version__
 from fhe_server.calibration_text import BUILTIN
 from fhe_server.errors import ArtefactError, ServerError
 from fhe_server.home import models_folder
+from fhe_server.operating import add_commands, arguments_for_workers
 from fhe_server.progress import Progress, ProgressLine, ProgressRecords, silent
 from fhe_server.quantise import DEFAULT_MAX_ERROR
-
-DEFAULT_PORT = 8471
-MIN_TOKEN = 16
-"""Characters. Tokens are kept under a fast hash, which only long random ones withstand."""
 
 _INTERRUPTED = 130
 
@@ -25,6 +21,7 @@ _INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the process's exit status is returned (0 done, 1 failed, 2 wrong usage, 130 interrupted)."""
     options = _parser().parse_args(arguments)
+    options.arguments = arguments_for_workers(arguments)
     try:
         return int(options.command(options))
     except ServerError as error:
@@ -47,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_pull(commands)
     _add_import(commands)
     _add_list(commands)
-    _add_serve(commands)
+    add_commands(commands)
     return parser
 
 
@@ -109,47 +106,6 @@ def _add_list(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser.set_defaults(command=_list)
 
 
-def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("serve", help="serve imported models over HTTP")
-    _add_models(parser)
-    parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)"
-    )
-    parser.add_argument(
-        "--port",
-        type=_port,
-        default=DEFAULT_PORT,
-        help=f"0 picks a free one (default: {DEFAULT_PORT})",
-    )
-    parser.add_argument(
-        "--model",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="serve this model; may be given several times (default: all)",
-    )
-    parser.add_argument(
-        "--device", choices=("cpu", "cuda"), default="cpu", help="where to multiply"
-    )
-    parser.add_argument("--threads", type=_positive, help="CPU threads (default: torch's choice)")
-    parser.add_argument(
-        "--token-file",
-        type=Path,
-        metavar="PATH",
-        help="ask every client for one of the access tokens in this file, one a line",
-    )
-    parser.add_argument(
-        "--port-file",
-        type=Path,
-        metavar="PATH",
-        help="write host, port and process id there as JSON",
-    )
-    parser.add_argument(
-        "--exit-with-stdin", action="store_true", help="end when standard input is closed"
-    )
-    parser.set_defaults(command=_serve)
-
-
 def _add_models(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--models", type=Path, metavar="DIR", help="folder of imported models (default: the user's)"
@@ -206,24 +162,6 @@ def _list(options: argparse.Namespace) -> int:
     return 0
 
 
-def _serve(options: argparse.Namespace) -> int:
-    from fhe_server.serving import ServeOptions, serve
-
-    _set_threads(options.threads)
-    return serve(
-        ServeOptions(
-            models=_models(options),
-            names=options.model,
-            host=options.host,
-            port=options.port,
-            device=options.device,
-            token_hashes=_token_hashes(options.token_file),
-            port_file=options.port_file,
-            exit_with_stdin=options.exit_with_stdin,
-        )
-    )
-
-
 def _models(options: argparse.Namespace) -> Path:
     chosen: Path | None = options.models
     return models_folder() if chosen is None else chosen.expanduser()
@@ -233,34 +171,6 @@ def _progress(options: argparse.Namespace) -> Progress:
     if options.quiet:
         return silent
     return ProgressRecords() if options.progress_json else ProgressLine()
-
-
-def _token_hashes(path: Path | None) -> frozenset[str]:
-    """Digests of the tokens in a file; empty lines and lines that begin with # do not count."""
-    if path is None:
-        return frozenset()
-    from fhe_server.service import hash_token
-
-    try:
-        lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise ServerError(
-            f"Cannot read the token file {path}: {reason}.", "Check --token-file."
-        ) from error
-    tokens = [line for line in lines if line and not line.startswith("#")]
-    if not tokens:  # serving everyone because a file is empty is not what was meant
-        raise ServerError(
-            f"The token file {path} holds no token.", "Write one token a line into it."
-        )
-    usable = [re.fullmatch(rf"[!-~]{{{MIN_TOKEN},4096}}", token) is not None for token in tokens]
-    if not all(usable):
-        raise ServerError(
-            f"Token {usable.index(False) + 1} in {path} is shorter than {MIN_TOKEN} characters, or has some "
-            "that no HTTP header can carry.",
-            "Make random ones, for example with: openssl rand -hex 32",
-        )
-    return frozenset(hash_token(token) for token in tokens)
 
 
 def _set_threads(count: int | None) -> None:
@@ -285,11 +195,4 @@ def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
-    return value
-
-
-def _port(text: str) -> int:
-    value = int(text)
-    if not 0 <= value <= 65535:
-        raise argparse.ArgumentTypeError("must lie between 0 and 65535")
     return value

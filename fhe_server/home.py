@@ -1,4 +1,4 @@
-"""Where the server keeps imported models and fetched checkpoints.
+"""Where the server keeps imported models, fetched checkpoints and access tokens.
 
 The same folders as the client's (docs/architecture.md, "Folders on disk"), found without importing the client.
 """
@@ -22,6 +22,11 @@ def checkpoints_folder() -> Path:
     return _root("cache") / "checkpoints"
 
 
+def tokens_file() -> Path:
+    """Access tokens: `<config>/tokens.json`. Nothing is created."""
+    return _root("config") / "tokens.json"
+
+
 def private_folder(path: Path) -> Path:
     """Create `path` and its missing parents with mode 0700 and return it."""
     for folder in reversed([p for p in (path, *path.parents) if not p.exists()]):
@@ -36,4 +41,5 @@ def _root(kind: str) -> Path:
     from platformdirs import PlatformDirs
 
     dirs = PlatformDirs(_APP_NAME, appauthor=False)
-    return dirs.user_data_path if kind == "data" else dirs.user_cache_path
+    paths = {"data": dirs.user_data_path, "config": dirs.user_config_path}
+    return paths.get(kind, dirs.user_cache_path)

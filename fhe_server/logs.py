@@ -20,7 +20,7 @@ LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("text", "json")
 
 
-def event(name: str, level: int = logging.INFO, **fields: object) -> None:
+def event(name: str, level: int = logging.INFO, /, **fields: object) -> None:
     """Write one event. `fields` are numbers, names of models, reasons: nothing that came in a query."""
     LOGGER.log(level, name, extra={"fields": fields})
 

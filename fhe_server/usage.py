@@ -18,6 +18,9 @@ from filelock import FileLock, Timeout
 
 from fhe_server.tokens import replace_private
 
+USAGE_NAME = "usage.json"
+"""Beside the token file."""
+
 _DAY_S = 86_400
 _LOCK_S = 5.0
 
