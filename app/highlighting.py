@@ -7,11 +7,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from pygments.lexers import get_lexer_by_name
-from pygments.styles import get_style_by_name
-from pygments.token import _TokenType
-from pygments.util import ClassNotFound
-
 MAX_HIGHLIGHTED = 60_000
 _STYLES = {False: "friendly", True: "github-dark"}
 
@@ -31,6 +26,9 @@ Run = tuple[str, Look]
 
 @cache
 def _lexer(language: str) -> Any:
+    from pygments.lexers import get_lexer_by_name
+    from pygments.util import ClassNotFound
+
     if not language:
         return None
     try:
@@ -40,7 +38,9 @@ def _lexer(language: str) -> Any:
 
 
 @cache
-def _look(kind: _TokenType, dark: bool) -> Look:
+def _look(kind: Any, dark: bool) -> Look:
+    from pygments.styles import get_style_by_name
+
     style = get_style_by_name(_STYLES[dark]).style_for_token(kind)
     colour = f"#{style['color']}" if style["color"] else ""
     return Look(colour, bool(style["bold"]), bool(style["italic"]))

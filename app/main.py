@@ -11,13 +11,15 @@ from PySide6.QtCore import QSocketNotifier, QTimer
 from PySide6.QtGui import QGuiApplication, QIcon
 from PySide6.QtWidgets import QApplication
 
-from app import i18n, settings, theme
+from app import i18n, markdown, settings, theme
 from app.controller import Controller
 from app.engine_process import EngineProcess, engine_command
 from app.resources import resource
 from app.vault import KeySource, Vault, keyring_source
 from app.views.main_window import MainWindow
 from fhe_client.home import Home
+
+WARM_UP_MS = 400  # after the window is there: what the first reply needs is loaded meanwhile
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -53,7 +55,7 @@ def build(
     controller = Controller(engine, Vault(source), chosen, path)
     engine.setParent(controller)
     controller.vault.setParent(controller)
-    return controller, MainWindow(controller, version())
+    return controller, MainWindow(controller, version)
 
 
 def quit_on_signals(app: QApplication) -> None:
@@ -90,6 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     controller, window = build(app, options.engine_command)
     window.show()
     QTimer.singleShot(0, controller, controller.start)
+    QTimer.singleShot(WARM_UP_MS, controller, markdown.warm_up)
     status = app.exec()
     window.hide()
     controller.quit()

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
+if TYPE_CHECKING:  # loaded with the first text, so that the window shows sooner
+    from markdown_it import MarkdownIt
+    from markdown_it.token import Token
 
 LISTS = {"bullet_list_open": "ul", "ordered_list_open": "ol"}
 
@@ -43,7 +45,14 @@ class Block:
 
 @cache
 def _parser() -> MarkdownIt:
+    from markdown_it import MarkdownIt
+
     return MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+
+
+def warm_up() -> None:
+    """Load the parser now rather than with the first text."""
+    blocks("")
 
 
 def safe_link(href: str) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QCloseEvent
 from PySide6.QtWidgets import (
@@ -24,14 +27,16 @@ from app.views.data_dialogs import DataDialogs
 from app.views.first_run import FirstRunPage
 from app.views.passphrase_dialog import PassphraseDialog
 from app.views.server_view import ServerViewPanel
-from app.views.settings_dialog import SettingsDialog
 from app.views.shortcuts import ShortcutsDialog, add_shortcuts
+
+if TYPE_CHECKING:
+    from app.views.settings_dialog import SettingsDialog
 
 
 class MainWindow(QMainWindow):
     """Wires the views to the controller; decides nothing itself."""
 
-    def __init__(self, controller: Controller, version: str) -> None:
+    def __init__(self, controller: Controller, version: Callable[[], str]) -> None:
         super().__init__()
         self.controller = controller
         self._version = version
@@ -180,7 +185,9 @@ class MainWindow(QMainWindow):
     def open_settings(self) -> None:
         """Open the settings; once."""
         if self._settings_dialog is None:
-            dialog = SettingsDialog(self.controller, self.data, self._version, self)
+            from app.views.settings_dialog import SettingsDialog  # not needed to show the window
+
+            dialog = SettingsDialog(self.controller, self.data, self._version(), self)
             dialog.appearance_changed.connect(self.apply_theme)
             dialog.finished.connect(self._settings_closed)
             self._settings_dialog = dialog
