@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 PLANES = 3
 OFFSET = 0x808080
 MASK = 0xFFFFFF
+_WORD = np.dtype("<u4")
+_SIGNS = np.uint32(OFFSET)
 
 
 def to_planes(values: NDArray[np.uint32]) -> NDArray[np.int8]:
@@ -30,11 +32,11 @@ def to_planes(values: NDArray[np.uint32]) -> NDArray[np.int8]:
 
 def offset_to_planes(shifted: NDArray[np.uint32]) -> NDArray[np.int8]:
     """As `to_planes`, for values to which OFFSET was added already (pads store it that way)."""
-    shifted = np.ascontiguousarray(shifted, dtype="<u4")
-    raw = shifted.view(np.uint8).reshape(*shifted.shape, 4)
+    shifted = np.ascontiguousarray(shifted, dtype=_WORD)
+    raw = (shifted ^ _SIGNS).view(np.uint8).reshape(*shifted.shape, 4)
     planes = np.empty((PLANES, *shifted.shape), dtype=np.uint8)
     for plane in range(PLANES):
-        np.bitwise_xor(raw[..., plane], 0x80, out=planes[plane])
+        planes[plane] = raw[..., plane]
     return planes.view(np.int8)
 
 

@@ -29,6 +29,7 @@ MAX_ROWS = 256
 HEADER = struct.Struct("<2sBBIHH")
 _QUERY = b"TQ"
 _ANSWER = b"TA"
+_ANSWER_DTYPE = np.dtype("<u2")
 
 Buffer = bytes | bytearray | memoryview
 
@@ -68,8 +69,12 @@ def pack_answer(header: FrameHeader, parts: Sequence[NDArray[np.uint16]]) -> byt
 
 
 def _pack(magic: bytes, header: FrameHeader, parts: Sequence[NDArray[Any]]) -> bytes:
-    head = HEADER.pack(magic, PROTOCOL_VERSION, 0, header.request_id, header.group, header.rows)
-    return b"".join((head, *(np.ascontiguousarray(p).data.cast("B") for p in parts)))
+    head = _pack_header(magic, header)
+    return b"".join((head, *(np.ascontiguousarray(p).data for p in parts)))
+
+
+def _pack_header(magic: bytes, header: FrameHeader) -> bytes:
+    return HEADER.pack(magic, PROTOCOL_VERSION, 0, header.request_id, header.group, header.rows)
 
 
 def parse_query(data: Buffer, manifest: Manifest) -> tuple[FrameHeader, list[NDArray[np.int8]]]:
@@ -105,10 +110,11 @@ def parse_answer(data: Buffer, group: Group, expected: FrameHeader) -> list[NDAr
     Raises:
         FrameError: it is malformed or answers another query.
     """
-    if _parse_header(data, _ANSWER) != expected:
+    if bytes(data[: HEADER.size]) != _pack_header(_ANSWER, expected):
+        _parse_header(data, _ANSWER)
         raise FrameError("the answer belongs to another query")
     _check_length(data, answer_size(group, expected.rows))
-    flat = np.frombuffer(data, dtype="<u2", offset=HEADER.size)
+    flat = np.frombuffer(data, dtype=_ANSWER_DTYPE, offset=HEADER.size)
     stacked = flat.reshape(len(group.parts), expected.rows, group.outputs)
     return [stacked[k].astype(np.uint16, copy=False) for k in range(len(group.parts))]
 

@@ -13,6 +13,9 @@ keeps the signal below q/2 - guard. The second bound is the tight one for one-ho
 
 from __future__ import annotations
 
+import math
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -36,8 +39,10 @@ def choose_gamma(
     Returns:
         float64 (rows, 1), finite and positive; 1 where the row is zero.
     """
+    if x.shape[0] == 1:
+        return np.array([[_gamma_of_row(_room(parameters, part.w_norm), part, x[0])]])
     euclid = part.w_norm * np.sqrt(np.einsum("rn,rn->r", x, x))
-    bound = np.minimum(euclid, part.peak * np.abs(x).sum(axis=1))
+    bound = np.minimum(euclid, part.peak * np.add.reduce(np.abs(x), axis=1))
     return _gamma(parameters, part, bound)[:, None]
 
 
@@ -51,15 +56,27 @@ def gamma_of_one_hot(
 def _gamma(
     parameters: HintParameters, part: GroupPart, bound: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    room = parameters.modulus / 2 - parameters.guard(part.w_norm)
-    safe = np.where(bound > _TINY, bound, 1.0)
-    return np.where(bound > _TINY, room / safe, 1.0)
+    room = _room(parameters, part.w_norm)
+    return room / np.where(bound > _TINY, bound, room)
+
+
+def _gamma_of_row(room: float, part: GroupPart, row: NDArray[np.float64]) -> float:
+    """As above for one token, where arrays of one element take longer than the sums."""
+    euclid = part.w_norm * math.sqrt(row.dot(row))
+    bound = min(euclid, part.peak * float(np.add.reduce(np.abs(row))))
+    return room / bound if bound > _TINY else 1.0
+
+
+@lru_cache(maxsize=4096)
+def _room(parameters: HintParameters, w_norm: float) -> float:
+    return parameters.modulus / 2 - parameters.guard(w_norm)
 
 
 def scale(x: NDArray[np.float64], gamma: NDArray[np.float64]) -> NDArray[np.uint32]:
     """X = round(gamma * x) as residues mod 2^32: uint32 of the shape of x."""
-    rounded = np.rint(x * gamma).astype(np.int32)
-    return rounded.view(np.uint32)
+    product = x * gamma
+    np.rint(product, out=product)
+    return product.astype(np.int32).view(np.uint32)
 
 
 def mask_query(scaled: NDArray[np.uint32], query_pad: NDArray[np.uint32]) -> NDArray[np.int8]:

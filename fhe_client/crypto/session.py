@@ -7,6 +7,7 @@ reads or types.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Callable
@@ -132,7 +133,11 @@ class InferenceSession:
     def run_group(self, group: Group, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """The group's encrypted product, (rows, n) to (rows, m). See `LinearRunner`."""
         wide = _finite(x)
-        slices = [wide[:, part.start : part.stop] for part in group.parts]
+        slices = (
+            [wide]
+            if len(group.parts) == 1
+            else [wide[:, part.start : part.stop] for part in group.parts]
+        )
         parameters = self._manifest.parameters
         gammas = [
             hint_scheme.choose_gamma(parameters, part, piece)
@@ -200,6 +205,8 @@ class InferenceSession:
             )
             for k, answer in enumerate(answers)
         ]
+        if len(pieces) == 1:
+            return pieces[0]
         with np.errstate(all="ignore"):  # no warning may depend on decrypted values
             total = pieces[0]
             for piece in pieces[1:]:
@@ -239,7 +246,10 @@ class InferenceSession:
 
 
 def _finite(x: NDArray[np.float32]) -> NDArray[np.float64]:
-    return np.nan_to_num(x.astype(np.float64), copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+    wide = x.astype(np.float64)
+    if math.isfinite(np.vdot(wide, wide)):  # the square of no float32 overflows
+        return wide
+    return np.nan_to_num(wide, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def _check_memory(manifest: Manifest, slots: int) -> None:

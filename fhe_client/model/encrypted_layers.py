@@ -12,6 +12,7 @@ from functools import cache
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from fhe_client.model.errors import PassError
@@ -19,21 +20,30 @@ from fhe_client.model.files import GroupScales
 from fhe_client.model.passes import PassState
 from fhe_protocol.manifest import Group
 
+Floats = NDArray[np.float32]
+"""Between the rounds a few thousand values are scaled, mixed and checked, which numpy starts sooner than torch does."""
+
 
 @cache
-def hadamard(order: int) -> torch.Tensor:
+def hadamard(order: int) -> Floats:
     """The symmetric, orthogonal Hadamard matrix: float32 (order, order), order a power of two."""
     if order == 1:
-        return torch.ones(1, 1)
-    half = hadamard(order // 2) * 0.5**0.5
-    return torch.cat([torch.cat([half, half], 1), torch.cat([half, -half], 1)])
+        return np.ones((1, 1), dtype=np.float32)
+    half = hadamard(order // 2) * np.float32(0.5**0.5)
+    return np.block([[half, half], [half, -half]])
 
 
-def rotated(rows: torch.Tensor, order: int) -> torch.Tensor:
+def mixed(rows: Floats, order: int) -> Floats:
     """float32 (rows, n) with every `order` inputs in a row multiplied by `hadamard(order)`."""
     if order == 1:
         return rows
-    return (rows.reshape(-1, order) @ hadamard(order)).reshape(rows.shape)
+    turned: Floats = (rows.reshape(-1, order) @ hadamard(order)).reshape(rows.shape)
+    return turned
+
+
+def rotated(rows: torch.Tensor, order: int) -> torch.Tensor:
+    """`mixed` for tensors."""
+    return torch.from_numpy(mixed(rows.detach().numpy(), order))
 
 
 class GroupCall:
@@ -41,12 +51,15 @@ class GroupCall:
 
     def __init__(self, group: Group, scales: GroupScales, state: PassState) -> None:
         self._group = group
-        self._scales = scales
+        self._input_scale = None if scales.input_scale is None else scales.input_scale.numpy()
+        self._rotation = scales.rotation
+        self._row_scale = scales.row_scale.numpy()
         self._state = state
+        self._sizes = tuple(m.outputs for m in group.members)
         self._pass = -1
         self._input: torch.Tensor | None = None
         self._version = 0
-        self._answer: torch.Tensor | None = None
+        self._pieces: tuple[torch.Tensor, ...] = ()
         self._waiting: set[int] = set()
 
     def take(self, member: int, x: torch.Tensor) -> torch.Tensor:
@@ -68,29 +81,29 @@ class GroupCall:
             raise PassError("The model used one layer twice in one pass.")
         elif not self._is_same(x):
             raise PassError("Layers that share their input were called with different inputs.")
-        assert self._answer is not None
-        start = sum(m.outputs for m in self._group.members[:member])
-        piece = self._answer[:, start : start + self._group.members[member].outputs]
+        piece = self._pieces[member]
         self._waiting.discard(member)
         if not self._waiting:
-            self._answer = self._input = None
-        return piece.reshape(*x.shape[:-1], piece.shape[-1])
+            self._pieces, self._input = (), None
+        return piece
 
     def _make_round(self, x: torch.Tensor) -> None:
-        group, scales = self._group, self._scales
-        rows = x.reshape(-1, x.shape[-1])
-        if rows.shape[1] != group.inputs:
+        group = self._group
+        if x.shape[-1] != group.inputs:
             raise PassError("The model gave a layer an input of the wrong size.")
-        if scales.input_scale is not None:
-            rows = rows * scales.input_scale
-        rows = rotated(self._state.clean(rows), scales.rotation)
+        rows: Floats = x.numpy().reshape(-1, group.inputs)
+        if self._input_scale is not None:
+            rows = rows * self._input_scale
+        rows = mixed(self._state.clean(rows), self._rotation)
         self._state.check_round(group, rows.shape[0])
         self._pass = self._state.passes
-        self._waiting = set(range(len(group.members)))
+        self._waiting = set(range(len(self._sizes)))
         self._input, self._version = x, x._version
-        product = self._state.runner.run_group(group, np.ascontiguousarray(rows.numpy()))
-        expected = (rows.shape[0], group.outputs)
-        self._answer = self._state.clean(_to_tensor(product, expected) * scales.row_scale)
+        product = self._state.runner.run_group(group, np.ascontiguousarray(rows))
+        _check_shape(product, (rows.shape[0], group.outputs))
+        answer = self._state.clean(product * self._row_scale)
+        shaped = torch.from_numpy(answer).view(*x.shape[:-1], group.outputs)
+        self._pieces = shaped.split(self._sizes, -1) if len(self._sizes) > 1 else (shaped,)
 
     def _is_same(self, x: torch.Tensor) -> bool:
         """The same values in the same memory: some models reshape a shared input once for each layer."""
@@ -137,7 +150,7 @@ class EncryptedEmbedding(nn.Module):
         super().__init__()
         self.num_embeddings, self.embedding_dim = group.inputs, group.outputs
         self._group = group
-        self._row_scale = scales.row_scale
+        self._row_scale = scales.row_scale.numpy()
         self._input_scale = None if scales.input_scale is None else scales.input_scale.numpy()
         self._state = state
 
@@ -150,13 +163,11 @@ class EncryptedEmbedding(nn.Module):
         product = self._state.runner.run_embedding(
             self._group, flat.to(torch.int64).numpy(), self._input_scale
         )
-        rows = _to_tensor(product, (flat.shape[0], self.embedding_dim)) * self._row_scale
-        return self._state.clean(rows).reshape(*ids.shape, self.embedding_dim)
+        _check_shape(product, (flat.shape[0], self.embedding_dim))
+        rows = torch.from_numpy(self._state.clean(product * self._row_scale))
+        return rows.view(*ids.shape, self.embedding_dim)
 
 
-def _to_tensor(
-    product: np.ndarray[tuple[int, ...], np.dtype[np.float32]], shape: tuple[int, int]
-) -> torch.Tensor:
+def _check_shape(product: Floats, shape: tuple[int, int]) -> None:
     if product.shape != shape:
         raise PassError("A layer's answer has the wrong size.", "Try again.")
-    return torch.from_numpy(np.ascontiguousarray(product, dtype=np.float32))

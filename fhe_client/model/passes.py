@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
 from fhe_client.model.errors import PassError
 from fhe_client.model.runner import LinearRunner
@@ -17,6 +18,7 @@ from fhe_protocol.manifest import Group
 
 OVERFLOW = 1e12
 """Decrypted values beyond this are as useless as infinity, and would become infinite a few layers on."""
+_SQUARE = OVERFLOW**2
 
 SPOILED_WARNING = (
     "The server's answer held values that cannot be right. The reply may be wrong. "
@@ -98,13 +100,13 @@ class PassState:
         if with_head and self._known_order is None:
             self._known_order = list(self._order)
 
-    def clean(self, values: torch.Tensor) -> torch.Tensor:
+    def clean(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """`values`, with NaN, infinity and overflow set to zero. Remembers that it happened; the pass goes on."""
-        if bool(values.abs().amax() <= OVERFLOW):  # False for NaN, too
+        # A sum of squares within the square of the limit: no value is beyond it, and none is NaN.
+        if np.vdot(values, values) <= _SQUARE or bool(np.abs(values).max() <= OVERFLOW):
             return values
         self._spoiled = True
-        kept = values.abs() <= OVERFLOW
-        return torch.where(kept, values, torch.zeros((), dtype=values.dtype))
+        return np.where(np.abs(values) <= OVERFLOW, values, np.float32(0))
 
     def take_warning(self) -> str | None:
         """What to tell the user about the passes since the last call, or None."""

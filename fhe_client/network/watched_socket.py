@@ -7,13 +7,16 @@ the whole exchange instead; for long downloads it asks for a minimum rate.
 from __future__ import annotations
 
 import io
+import select
 import socket
+import ssl
 import time
 from collections.abc import Callable
 from typing import Any
 
 from fhe_client.network.errors import StoppedError
 from fhe_client.network.meter import TrafficMeter
+from fhe_protocol.waiting import ShortWait
 
 _SLICE = 0.25
 """Seconds between two looks at the deadline and at `should_stop` while a socket is silent."""
@@ -69,6 +72,26 @@ class WatchedSocket:
         self._watch = watch
         self._readers = 0
         self._closed = False
+        self._poll: Callable[[int], object] | None = None
+        self._short_wait = ShortWait()
+
+    def expect_soon(self) -> None:
+        """From now on `wait_awake` waits for answers that come quickly. Where the system cannot, it does nothing."""
+        if hasattr(select, "poll") and not isinstance(self._inner, ssl.SSLSocket):
+            watched = select.poll()
+            watched.register(self._inner, select.POLLIN)
+            self._poll = watched.poll
+
+    def wait_awake(self) -> bool:
+        """Wait a moment for bytes without going to sleep."""
+        if self._poll is None:
+            return False
+        poll = self._poll
+        return bool(self._short_wait.poll(lambda: poll(0)))
+
+    def note_wait(self) -> None:
+        """The answer that `wait_awake` waited for is here."""
+        self._short_wait.waited()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)

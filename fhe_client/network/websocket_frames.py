@@ -20,6 +20,7 @@ from fhe_client.network.errors import (
     ConnectionLostError,
     NetworkError,
     ProtocolBreachError,
+    retry_after_seconds,
     server_error,
 )
 from fhe_client.network.watched_socket import WatchedSocket
@@ -59,7 +60,9 @@ def handshake(sock: WatchedSocket, host: str, path: str, token: str | None) -> N
     sock.sendall(("\r\n".join(lines) + "\r\n\r\n").encode("ascii"))
     status, headers = _read_head(sock)
     if status in (401, 403, 429, 503):
-        raise server_error("", "access refused" if status < 429 else "busy", status)
+        error = server_error("", "access refused" if status < 429 else "busy", status)
+        error.retry_after = retry_after_seconds(headers.get("retry-after"))
+        raise error
     expected = base64.b64encode(hashlib.sha1(key + _GUID).digest())  # noqa: S324 - RFC 6455 says SHA-1
     accept = headers.get("sec-websocket-accept", "").encode("latin-1")
     if status != 101 or not hmac.compare_digest(accept, expected):
@@ -114,6 +117,7 @@ class WebSocketConnection:
     def __init__(self, sock: WatchedSocket) -> None:
         self._sock = sock
         self._pending = b""
+        sock.expect_soon()
 
     def close(self) -> None:
         """Leave; the server needs no farewell, but a proxy may like one."""
@@ -144,8 +148,10 @@ class WebSocketConnection:
         head = _head(_BINARY, size)
         view = memoryview(bytearray(len(head) + size))
         filled = 0
+        self._sock.wait_awake()
         while filled < len(head):
             filled += self._read(view[filled:])
+            self._sock.note_wait()
             known = min(filled, len(head))
             if view[:known] != head[:known]:
                 self._pending = bytes(view[:filled])
@@ -233,6 +239,8 @@ def error_of_text(body: bytes) -> NetworkError:
     """What a server's JSON error object means."""
     try:
         error = json.loads(body)["error"]
-        return server_error(error["code"], error["message"], 400)
-    except (ValueError, KeyError, TypeError, RecursionError):
+        found = server_error(error["code"], error["message"], 400)
+        found.retry_after = retry_after_seconds(error.get("retry_after"))
+        return found
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return ProtocolBreachError("The server sent text where an answer was due.")
