@@ -94,6 +94,11 @@ CODES: Mapping[str, ErrorText] = {
         ("The server does not serve {model}; it serves: {served}.", _SAYS),
     ),
     "busy": ErrorText("The server has too much to do.", "Wait a moment and try again.", (_SAYS,)),
+    "quota_exceeded": ErrorText(
+        "What this access token may use today is used up.",
+        "Wait until the quota begins anew, or ask whoever runs the server for a larger one.",
+        (_SAYS,),
+    ),
     "other_model": ErrorText(
         "The server now serves another model under the same name.",
         "Connect again to see what changed.",

@@ -116,6 +116,15 @@ class BusyError(NetworkError):
     default_step: ClassVar[str] = "Wait a moment and try again."
 
 
+class QuotaError(NetworkError):
+    """What the access token may use today is used up (429). The message says when it begins anew."""
+
+    code: ClassVar[str] = "quota_exceeded"
+    default_step: ClassVar[str] = (
+        "Wait until the quota begins anew, or ask whoever runs the server for a larger one."
+    )
+
+
 class OtherModelError(NetworkError):
     """The server now serves another model under the same name (409)."""
 
@@ -255,6 +264,8 @@ _BY_CODE: dict[str, type[NetworkError]] = {
     "too_large": ProtocolBreachError,
     "busy": BusyError,
     "too_many_requests": BusyError,
+    "quota_exceeded": QuotaError,
+    "loading": BusyError,
     "draining": BusyError,
     "no_such_key": KeyExpiredError,
     "bad_key": ProtocolBreachError,
@@ -281,3 +292,9 @@ def server_error(code: object, message: object, status: int = 0) -> NetworkError
             f"The server answered with status {status}, which no Tacita server does here."
         )
     return found(f"The server says: {shown(message)}.").about(says=shown(message))
+
+
+def retry_after_seconds(value: object) -> float | None:
+    """Retry-After of a server in seconds; its form as a date, and anything else, is ignored."""
+    text = str(value) if isinstance(value, str | int) else ""
+    return float(text) if text.isascii() and text.isdigit() and len(text) <= 6 else None

@@ -28,6 +28,7 @@ from fhe_client.network.errors import (
     NotTacitaError,
     ProtocolBreachError,
     map_network_error,
+    retry_after_seconds,
     server_error,
 )
 from fhe_client.network.meter import TrafficMeter
@@ -284,7 +285,7 @@ class Lane:
         except (NetworkError, ValueError, KeyError, TypeError, RecursionError):
             code, message = "", response.reason or "no reason given"
         error = server_error(code, message, response.status_code)
-        error.retry_after = _seconds(response.headers.get("Retry-After"))
+        error.retry_after = retry_after_seconds(response.headers.get("Retry-After"))
         return error
 
     def stream(self, response: requests.Response, limit: int) -> Iterator[bytes]:
@@ -375,10 +376,3 @@ def _read(response: requests.Response, size: int) -> bytes:
     except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
         raise map_network_error(error) from error
     return data
-
-
-def _seconds(text: str | None) -> float | None:
-    """Retry-After in seconds; its form as a date is ignored."""
-    if text is None or not re.fullmatch(r"[0-9]{1,6}", text):
-        return None
-    return float(text)
