@@ -1,8 +1,10 @@
-"""The messages of a chat. Scrolling up is never yanked back; old messages are drawn on demand."""
+"""The messages of a chat. Scrolling up is never yanked back; only messages near the view are drawn."""
 
 from __future__ import annotations
 
-from PySide6.QtCore import QEvent, QObject, Qt, QTimer, Signal
+from dataclasses import replace
+
+from PySide6.QtCore import QEvent, QObject, QPoint, Qt, QTimer, Signal
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QScrollArea, QVBoxLayout, QWidget
 
@@ -10,14 +12,19 @@ from app import theme
 from app.library import Library
 from app.views import parts
 from app.views.message_view import MessageView
-from fhe_client.history import Message
+from fhe_client.history import Message, MessageState
 
 PAGE = 30
+MOST_SHOWN = 4 * PAGE
 NEAR_END = 32
 
 
 class MessageList(QScrollArea):
-    """Shows the last ``PAGE`` messages of a branch and more above as the user scrolls up."""
+    """Draws a part of a branch, first its end, and moves that part as the user scrolls.
+
+    ``_messages[_first:_last]`` is drawn: at most ``MOST_SHOWN``, so that a long chat scrolls like a
+    short one.
+    """
 
     regenerate_asked = Signal(int)
     continue_asked = Signal()
@@ -31,16 +38,20 @@ class MessageList(QScrollArea):
         self.setWidgetResizable(True)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._library = library
-        self._above: list[Message] = []  # not drawn yet, oldest first
+        self._messages: list[Message] = []
+        self._first = self._last = 0
         self._views: dict[int, MessageView] = {}
         self._following = True
-        self._from_end = 0
+        self._anchor: tuple[QWidget, int] | None = None  # stays at this height in the viewport
+        self._placing = False
         self._column = QWidget()
         self._layout = QVBoxLayout(self._column)
         self._layout.setSpacing(theme.SMALL)
         parts.margins(self._layout, 0, theme.WIDE)
         self._more = parts.button(self.tr("Show earlier messages"), self.show_earlier)
+        self._later = parts.button(self.tr("Show later messages"), self.show_later)
         self._layout.addWidget(self._more, 0, Qt.AlignmentFlag.AlignHCenter)
+        self._layout.addWidget(self._later, 0, Qt.AlignmentFlag.AlignHCenter)
         self._layout.addStretch(1)
         self.setWidget(parts.centred(self._column))
         self._jump = parts.tool("down", self.tr("Jump to the end"), self.follow)
@@ -59,29 +70,34 @@ class MessageList(QScrollArea):
 
     def reload(self) -> None:
         """Show the branch of the chat that is chosen, from its end."""
-        for view in self._views.values():
-            self._layout.removeWidget(view)
-            view.hide()
-            view.deleteLater()
-        self._views.clear()
-        messages = self._library.messages()
-        self._above, shown = messages[:-PAGE], messages[-PAGE:]
-        for message in shown:
-            self._insert(message, self._layout.count() - 1)
-        self._mark_last()
-        self._more.setVisible(bool(self._above))
+        self._take_down()
+        self._messages = self._library.messages()
+        self._draw(len(self._messages) - PAGE, len(self._messages))
         self.follow()
+
+    def _take_down(self) -> None:
+        self._anchor = None
+        while self._last > self._first:
+            self._drop(self._last - 1)
+            self._last -= 1
+
+    def _draw(self, first: int, last: int) -> None:
+        """Draw a part of the chat from nothing."""
+        self._first = self._last = max(0, first)
+        for index in range(self._first, min(last, len(self._messages))):
+            self._insert(index)
+            self._last += 1
+        self._show_ends()
 
     def add(self, message: Message) -> None:
-        """Append a new message."""
-        self._insert(message, self._layout.count() - 1)
-        self._mark_last()
+        """Append a new message and go there."""
+        at_end = self._last == len(self._messages)
+        self._messages.append(message)
+        if at_end:
+            self._insert(self._last)
+            self._last += 1
+            self._show_ends()
         self.follow()
-
-    def _mark_last(self) -> None:
-        views = self.views()
-        for view in views[-2:]:
-            view.set_last(view is views[-1])
 
     def view_of(self, message_id: int) -> MessageView | None:
         """The view of a message, if it is drawn."""
@@ -89,11 +105,11 @@ class MessageList(QScrollArea):
 
     def views(self) -> list[MessageView]:
         """The drawn messages, in order."""
-        found = (self._layout.itemAt(index) for index in range(self._layout.count()))
-        return [w for item in found if item and isinstance(w := item.widget(), MessageView)]
+        return [self._views[message.id] for message in self._messages[self._first : self._last]]
 
     def update_message(self, message: Message) -> None:
-        """Show a message's final text and figures."""
+        """Show a message's present text, state and figures."""
+        self._keep(message)
         view = self._views.get(message.id)
         if view is not None:
             view.show_message(message)
@@ -103,26 +119,65 @@ class MessageList(QScrollArea):
         view = self._views.get(message_id)
         if view is not None:
             view.add(piece)
+        elif self._messages and self._messages[-1].id == message_id:
+            last = self._messages[-1]
+            self._messages[-1] = replace(last, text=last.text + piece)
+
+    def _keep(self, message: Message) -> None:
+        for index in range(len(self._messages) - 1, -1, -1):
+            if self._messages[index].id == message.id:
+                self._messages[index] = message
+                return
 
     def show_earlier(self) -> None:
         """Draw another page above; what is in sight stays where it is."""
-        bar = self.verticalScrollBar()
-        self._from_end = bar.maximum() - bar.value()
-        self._above, page = self._above[:-PAGE], self._above[-PAGE:]
-        for index, message in enumerate(page):
-            self._insert(message, 1 + index)
-        self._more.setVisible(bool(self._above))
+        self._hold(self._first)
+        for _ in range(min(PAGE, self._first)):
+            self._first -= 1
+            self._insert(self._first)
+        while self._last - self._first > MOST_SHOWN:
+            self._last -= 1
+            self._drop(self._last)
+        self._show_ends()
+
+    def show_later(self) -> None:
+        """Draw another page below; what is in sight stays where it is."""
+        self._hold(self._last - 1)
+        for _ in range(min(PAGE, len(self._messages) - self._last)):
+            self._insert(self._last)
+            self._last += 1
+        while self._last - self._first > MOST_SHOWN:
+            self._drop(self._first)
+            self._first += 1
+        self._show_ends()
+
+    def _show_ends(self) -> None:
+        self._more.setVisible(self._first > 0)
+        self._later.setVisible(self._last < len(self._messages))
+        for view in self.views()[-2:]:
+            view.set_last(view.message.id == self._messages[-1].id)
 
     def reveal(self, message_id: int) -> MessageView | None:
-        """Draw pages above until a message is there; its view, or None if it is not in the chat."""
-        while message_id not in self._views and self._above:
-            self.show_earlier()
+        """Draw the part of the chat around a message; its view, or None if it is not in the chat."""
+        if message_id not in self._views:
+            index = next((i for i, m in enumerate(self._messages) if m.id == message_id), None)
+            if index is None:
+                return None
+            self._following = False
+            self._take_down()
+            self._draw(index - PAGE // 2, index + PAGE // 2)
         return self._views.get(message_id)
 
     def show_within(self, child: QWidget) -> None:
         """Scroll to a widget inside a message once the layout has settled."""
         self._following = False
-        QTimer.singleShot(0, child, lambda: self.ensureWidgetVisible(child, 0, self.height() // 3))
+        self._anchor = None
+        QTimer.singleShot(0, child, lambda: self._hold_in_sight(child))
+
+    def _hold_in_sight(self, child: QWidget) -> None:
+        self.ensureWidgetVisible(child, 0, self.height() // 3)
+        view = next((v for v in self._views.values() if v.isAncestorOf(child)), None)
+        self._anchor = None if view is None else (view, self._top_of(view))
 
     def redraw(self) -> None:
         """Draw everything with the present palette and font."""
@@ -130,21 +185,35 @@ class MessageList(QScrollArea):
             view.redraw()
         parts.recolour(self)
 
-    def _insert(self, message: Message, index: int) -> None:
+    def _insert(self, index: int) -> None:
+        """Make the view of a message, next to those that are drawn."""
+        message = self._messages[index]
         view = MessageView(message, self._library.position(message))
         view.regenerate_asked.connect(self.regenerate_asked)
         view.continue_asked.connect(self.continue_asked)
         view.edit_asked.connect(self.edit_asked)
         view.branch_asked.connect(self.branch_asked)
         self._views[message.id] = view
-        self._layout.insertWidget(index, view)
+        self._layout.insertWidget(1 + index - self._first, view)
+
+    def _drop(self, index: int) -> None:
+        """Take a message's view away; of a reply that is being made, keep the text."""
+        view = self._views.pop(self._messages[index].id)
+        if view.body is not None and view.message.state is MessageState.STREAMING:
+            self._messages[index] = replace(view.message, text=view.body.text)
+        self._layout.removeWidget(view)
+        view.hide()
+        view.deleteLater()
 
     # -- scrolling -------------------------------------------------------------------------------
 
     def follow(self) -> None:
         """Go to the end, and stay there while text arrives."""
+        if self._last < len(self._messages):
+            self._take_down()
+            self._draw(len(self._messages) - PAGE, len(self._messages))
         self._following = True
-        self._from_end = 0
+        self._anchor = None
         self._to_end()
         QTimer.singleShot(0, self, self._range_changed)
 
@@ -152,18 +221,36 @@ class MessageList(QScrollArea):
         bar = self.verticalScrollBar()
         bar.setValue(bar.maximum())
 
+    def _top_of(self, widget: QWidget) -> int:
+        """Where a widget begins, seen from the top of the viewport."""
+        return widget.mapTo(self.widget(), QPoint(0, 0)).y() - self.verticalScrollBar().value()
+
+    def _hold(self, index: int) -> None:
+        """Keep this message where it is while others come and go around it."""
+        view = self._views.get(self._messages[index].id) if self._messages else None
+        self._anchor = None if view is None else (view, self._top_of(view))
+
     def _scrolled(self, value: int) -> None:
+        if self._placing:
+            return
         bar = self.verticalScrollBar()
-        self._following = value >= bar.maximum() - NEAR_END
+        self._anchor = None
+        self._following = value >= bar.maximum() - NEAR_END and self._last == len(self._messages)
         self._place_jump()
-        if value == 0 and bar.maximum() > 0 and self._above and not self._from_end:
+        if value == 0 and bar.maximum() > 0 and self._first > 0:
             self.show_earlier()
+        elif value == bar.maximum() and 0 < self._last < len(self._messages):
+            self.show_later()
 
     def _range_changed(self) -> None:
-        bar = self.verticalScrollBar()
-        if self._from_end:  # a page was added above: keep the distance to the end
-            distance, self._from_end = self._from_end, 0
-            bar.setValue(bar.maximum() - distance)
+        if (
+            self._anchor is not None
+        ):  # the layout changes in several steps: hold on until the next scroll
+            widget, top = self._anchor
+            bar = self.verticalScrollBar()
+            self._placing = True
+            bar.setValue(bar.value() + self._top_of(widget) - top)
+            self._placing = False
         elif self._following:
             self._to_end()
         self._place_jump()
