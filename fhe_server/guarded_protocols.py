@@ -153,30 +153,42 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
-        self._last = self.loop.time()
         super().data_received(data)
+        self._note_arrival(len(data))
+
+    def _note_arrival(self, count: int) -> None:
+        """Bytes have been parsed."""
+        self._last = self.loop.time()
         if self.transport.is_closing():
             return
-        if not self._in_message():
+        if not self.in_message():
             if self._late.running:
                 self._late.stop()
         elif self._late.running:
-            self._late.extend(len(data) / self.limits.least_rate)
+            self._late.extend(count / self.limits.least_rate)
         else:
             self._late.start(self.limits.transfer_seconds)
 
     def send_receive_event_to_app(self) -> None:
         """A message is whole."""
-        self._unanswered += 1
+        self.note_message()
         super().send_receive_event_to_app()
 
     async def send(self, message: Any) -> None:
         """What the app says."""
         await super().send(message)
         if message["type"] == "websocket.send":
-            self._unanswered -= 1
-            if self._draining and self._unanswered <= 0:
-                super().shutdown()
+            self.note_answer()
+
+    def note_message(self) -> None:
+        """A message waits for its answer."""
+        self._unanswered += 1
+
+    def note_answer(self) -> None:
+        """An answer has left, for a server that is ending perhaps the last one."""
+        self._unanswered -= 1
+        if self._draining and self._unanswered <= 0:
+            super().shutdown()
 
     def shutdown(self) -> None:
         """The server is to end: at once, or after the answer that is under way."""
@@ -194,7 +206,7 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
         super().resume_writing()
         self._stalled.stop()
 
-    def _in_message(self) -> bool:
+    def in_message(self) -> bool:
         """Whether bytes of an unfinished message or handshake are here."""
         if self.read_paused:  # we are the slow one
             return False
@@ -216,13 +228,15 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
             self._cut()
 
 
-def guarded(limits: Limits) -> tuple[type[GuardedHttp], type[GuardedWebSocket]]:
+def guarded(
+    limits: Limits, web_socket: type[GuardedWebSocket] = GuardedWebSocket
+) -> tuple[type[GuardedHttp], type[GuardedWebSocket]]:
     """The two protocols for a server with these limits."""
 
     class Http(GuardedHttp):
         pass
 
-    class Socket(GuardedWebSocket):
+    class Socket(web_socket):  # type: ignore[misc, valid-type]  # a class as an argument
         pass
 
     Http.limits = Socket.limits = limits

@@ -27,6 +27,7 @@ from fhe_server.guarded_protocols import GuardedHttp, GuardedWebSocket, guarded
 from fhe_server.housekeeping import Housekeeper, open_models
 from fhe_server.limits import Limits
 from fhe_server.logs import event
+from fhe_server.round_socket import RoundSocket
 from fhe_server.service import SchemeService, ServedModel, ServiceState, create_app
 from fhe_server.shelf import Shelf
 from fhe_server.tokens import TokenFile
@@ -246,10 +247,11 @@ def uvicorn_config(app: Starlette, max_message: int | None = None, **more: Any) 
     """
     service: ServiceState | None = getattr(app.state, "service", None)
     limits = Limits() if service is None else service.limits
-    http, ws = guarded(limits)
+    http, ws = guarded(limits, RoundSocket)
     options: dict[str, Any] = {
         "http": http,
         "ws": ws,
+        "loop": "fhe_server.event_loop:make_loop",
         "access_log": False,
         "log_config": None,
         "ws_max_size": _largest_query(service) if max_message is None else max_message,

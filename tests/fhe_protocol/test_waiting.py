@@ -1,0 +1,93 @@
+"""When a wait is spent awake: while rounds are quick, and while nobody else wants the processor."""
+
+from __future__ import annotations
+
+import pytest
+
+from fhe_protocol import waiting
+from fhe_protocol.waiting import LONGEST_S, ShortWait
+
+
+class World:
+    """A clock that moves by a microsecond with each look, and a count of lost processors."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        self.pushed_off = 0
+        self.looks = 0
+        self.due = float("inf")
+        monkeypatch.setattr(waiting, "CAN_TELL", True)
+        monkeypatch.setattr(waiting, "_pushed_off", lambda: self.pushed_off)
+        self.wait = ShortWait(lambda: self.now)
+
+    def look(self) -> bool:
+        self.looks += 1
+        self.now += 1e-6
+        return self.now >= self.due
+
+    def round(self, seconds: float) -> tuple[bool, int]:
+        """A wait that the other end needs so long for: whether it was awake to the end, and how often it looked."""
+        self.looks, self.due = 0, self.now + seconds
+        found = self.wait.poll(self.look)
+        self.now = max(self.now, self.due)
+        self.wait.waited()
+        return found, self.looks
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    return World(monkeypatch)
+
+
+def test_quick_answers_are_awaited_awake(world: World) -> None:
+    assert all(world.round(0.0003)[0] for _ in range(50))
+
+
+def test_a_wait_awake_has_an_end(world: World) -> None:
+    for _ in range(100):
+        world.round(0.0003)
+    found, looks = world.round(10.0)
+    assert not found
+    assert looks <= 2 * 0.0004 / 1e-6
+
+
+def test_slow_answers_are_awaited_asleep(world: World) -> None:
+    for _ in range(100):
+        world.round(0.02)
+    assert world.round(0.02) == (False, 1)
+    for _ in range(100):  # until they are quick again
+        world.round(LONGEST_S / 10)
+    assert world.round(LONGEST_S / 10)[0]
+
+
+def test_whoever_is_pushed_off_the_processor_sleeps_for_a_while_and_longer_each_time(
+    world: World,
+) -> None:
+    pauses = []
+    for _ in range(8):
+        while not world.round(0.0003)[0]:
+            pass
+        began = world.now
+        world.pushed_off += 1
+        real = waiting._pushed_off
+
+        def push_once() -> int:
+            world.pushed_off += 1
+            return real()
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(waiting, "_pushed_off", push_once)
+            world.round(0.0003)
+        while world.round(0.0003)[1] == 1:
+            pass
+        pauses.append(world.now - began)
+    assert pauses == sorted(pauses)
+    assert pauses[0] < 0.2
+    assert 1.5 < pauses[-1] < 3
+
+
+def test_where_the_system_does_not_count_nobody_waits_awake(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "CAN_TELL", False)
+    assert world.round(0.0003) == (False, 1)
