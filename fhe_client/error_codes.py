@@ -284,6 +284,23 @@ CODES: Mapping[str, ErrorText] = {
     "sealed_damaged": ErrorText(
         "The encrypted file was changed or cut short after it was written.", _RESTORE
     ),
+    # --- saved chats ---
+    "history": ErrorText(
+        "The saved chats could not be read or written.",
+        "Free some disk space; the message is still shown and can be copied.",
+    ),
+    "history_locked": ErrorText(
+        "The saved chats cannot be opened with the present key.",
+        "Unlock the keyring or passphrase that was used before. Nothing was changed.",
+    ),
+    "history_newer": ErrorText(
+        "The saved chats were written by a newer Tacita.",
+        "Install the newer version again, or move the history file away.",
+    ),
+    "history_import": ErrorText(
+        "This file cannot be imported.",
+        "Choose a JSON file that was exported by Tacita. Nothing was changed.",
+    ),
     # --- this program ---
     "usage": ErrorText("The arguments make no sense together.", "See --help."),
     "self_test": ErrorText(

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from fhe_client.errors import TacitaError
 
-class HistoryError(Exception):
-    """The history could not be read or written.
 
-    Attributes:
-        message: what happened, in one sentence.
-        next_step: what the reader can do about it.
-    """
+class HistoryError(TacitaError):
+    """The history could not be read or written."""
 
-    def __init__(self, message: str, next_step: str) -> None:
-        super().__init__(message)
-        self.message = message
-        self.next_step = next_step
+    code = "history"
+
+
+class HistoryNewerError(HistoryError):
+    """The file was written by a newer Tacita: left as it is."""
+
+    code = "history_newer"
 
 
 class HistoryLockedError(HistoryError):
     """The file exists but this key does not open it: never replaced, never overwritten."""
 
+    code = "history_locked"
+
 
 class HistoryTransferError(HistoryError):
     """A file that was to be imported is not a Tacita export."""
+
+    code = "history_import"

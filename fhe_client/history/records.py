@@ -27,7 +27,7 @@ class MessageState(StrEnum):
 
 @dataclass(frozen=True)
 class Chat:
-    """One conversation; ``leaf`` is the last message of the branch that is shown."""
+    """One conversation; ``leaf``: the last message of the branch that is shown."""
 
     id: int
     title: str
@@ -35,6 +35,16 @@ class Chat:
     updated: float
     pinned: bool = False
     leaf: int | None = None
+    folder: int | None = None
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A named group of chats in the list; ``closed``: only its name is shown."""
+
+    id: int
+    name: str
+    closed: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,8 +66,12 @@ class Message:
 
 @dataclass(frozen=True)
 class SearchHit:
-    """A chat that matches a search, with a short excerpt around the match."""
+    """A chat that matches a search, with a short excerpt; ``marks``: where in it the words are.
+
+    A mark is a pair (first character, character after the last).
+    """
 
     chat: Chat
     message: int | None
     excerpt: str
+    marks: tuple[tuple[int, int], ...] = ()

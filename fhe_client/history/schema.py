@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import apsw
 
-from fhe_client.history.errors import HistoryError
+from fhe_client.history.errors import HistoryNewerError
 
 _VERSION_1 = """
 CREATE TABLE chat (
@@ -47,7 +47,16 @@ CREATE TRIGGER message_changed AFTER UPDATE OF text ON message BEGIN
 END;
 """
 
-MIGRATIONS: tuple[str, ...] = (_VERSION_1,)
+_VERSION_2 = """
+CREATE TABLE folder (
+    id     INTEGER PRIMARY KEY AUTOINCREMENT,
+    name   TEXT NOT NULL,
+    closed INTEGER NOT NULL DEFAULT 0
+) STRICT;
+ALTER TABLE chat ADD COLUMN folder INTEGER REFERENCES folder(id) ON DELETE SET NULL;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2)
 CURRENT_VERSION = len(MIGRATIONS)
 
 
@@ -60,11 +69,11 @@ def migrate(connection: apsw.Connection) -> None:
     """Bring ``connection`` to the current schema, each step in one transaction.
 
     Raises:
-        HistoryError: the file was written by a newer Tacita.
+        HistoryNewerError: the file was written by a newer Tacita.
     """
     version = version_of(connection)
     if version > CURRENT_VERSION:
-        raise HistoryError(
+        raise HistoryNewerError(
             f"The history was written by a newer Tacita (schema {version}).",
             "Install the newer version again, or move the history file away.",
         )

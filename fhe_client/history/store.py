@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -21,11 +22,11 @@ from typing import Any
 import apsw
 
 from fhe_client.history.errors import HistoryError, HistoryLockedError
-from fhe_client.history.records import Chat, Message, MessageState, Role, SearchHit
+from fhe_client.history.records import Chat, Folder, Message, MessageState, Role, SearchHit
 from fhe_client.history.schema import migrate
 
 KEY_BYTES = 32
-_CHAT = "id, title, created, updated, pinned, leaf"
+_CHAT = "id, title, created, updated, pinned, leaf, folder"
 _MESSAGE = "id, chat, parent, role, text, state, created, stats"
 
 
@@ -150,6 +151,32 @@ class History:
         """Keep a chat at the top of the list, or not."""
         self._run("UPDATE chat SET pinned = ? WHERE id = ?", (int(pinned), chat_id))
 
+    def move(self, chat_id: int, folder: int | None) -> None:
+        """Put a chat into a folder, or (None) into none."""
+        self._run("UPDATE chat SET folder = ? WHERE id = ?", (folder, chat_id))
+
+    def folders(self) -> list[Folder]:
+        """All folders by name, those without a chat too."""
+        rows = self._run("SELECT id, name, closed FROM folder ORDER BY name COLLATE NOCASE, id")
+        return [Folder(ident, name, bool(closed)) for ident, name, closed in rows]
+
+    def new_folder(self, name: str) -> Folder:
+        """Make a folder."""
+        rows = self._run("INSERT INTO folder(name) VALUES (?) RETURNING id", (name,))
+        return Folder(int(rows[0][0]), name)
+
+    def rename_folder(self, folder: int, name: str) -> None:
+        """Give a folder another name."""
+        self._run("UPDATE folder SET name = ? WHERE id = ?", (name, folder))
+
+    def close_folder(self, folder: int, closed: bool) -> None:
+        """Show only the name of a folder, or its chats too."""
+        self._run("UPDATE folder SET closed = ? WHERE id = ?", (int(closed), folder))
+
+    def delete_folder(self, folder: int) -> None:
+        """Remove a folder; its chats stay, outside of any."""
+        self._run("DELETE FROM folder WHERE id = ?", (folder,))
+
     def delete(self, chat_id: int) -> None:
         """Hide a chat; ``undelete`` brings it back until the history is next opened."""
         self._run("UPDATE chat SET deleted = ? WHERE id = ?", (self._clock(), chat_id))
@@ -165,6 +192,7 @@ class History:
     def delete_everything(self) -> None:
         """Remove every chat for good, without undo."""
         self._run("DELETE FROM chat")
+        self._run("DELETE FROM folder")
         self._run("VACUUM")
 
     # -- messages ------------------------------------------------------------------------------
@@ -290,7 +318,7 @@ class History:
         # snippet() may not be used beside an aggregate, so the newest match wins here instead.
         rows = self._run(
             f"SELECT {', '.join('chat.' + name for name in _CHAT.split(', '))}, message.id,"
-            " snippet(message_text, 0, '', '', '…', 12)"
+            " snippet(message_text, 0, char(2), char(3), '…', 12)"
             " FROM message_text JOIN message ON message.id = message_text.rowid"
             " JOIN chat ON chat.id = message.chat"
             " WHERE message_text MATCH ? AND chat.deleted IS NULL"
@@ -299,8 +327,8 @@ class History:
         )
         hits: dict[int, SearchHit] = {}
         for row in rows:
-            chat = _chat(row[:6])
-            hits.setdefault(chat.id, SearchHit(chat, int(row[6]), str(row[7])))
+            chat = _chat(row[:7])
+            hits.setdefault(chat.id, SearchHit(chat, int(row[7]), *_marked(str(row[8]))))
         return list(hits.values())
 
     # -- settings that must not lie in the clear --------------------------------------------------
@@ -323,8 +351,21 @@ class History:
 
 
 def _chat(row: tuple[Any, ...]) -> Chat:
-    ident, title, created, updated, pinned, leaf = row
-    return Chat(ident, title, created, updated, bool(pinned), leaf)
+    ident, title, created, updated, pinned, leaf, folder = row
+    return Chat(ident, title, created, updated, bool(pinned), leaf, folder)
+
+
+def _marked(snippet: str) -> tuple[str, tuple[tuple[int, int], ...]]:
+    """An excerpt without the signs around its matches, and where these are."""
+    text, marks, begin = "", [], 0
+    for piece in re.split("([\x02\x03])", snippet):
+        if piece == "\x02":
+            begin = len(text)
+        elif piece == "\x03":
+            marks.append((begin, len(text)))
+        else:
+            text += piece
+    return text, tuple(marks)
 
 
 def _message(row: tuple[Any, ...]) -> Message:

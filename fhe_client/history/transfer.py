@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,14 +33,17 @@ def export_markdown(history: History, chat_id: int) -> str:
 
 def export_json(history: History, chat_ids: Iterable[int]) -> str:
     """Whole chats with all branches, readable again by ``import_json``."""
-    chats = [_chat_value(history, history.chat(chat_id)) for chat_id in chat_ids]
+    folders = {folder.id: folder.name for folder in history.folders()}
+    chats = [_chat_value(history, history.chat(chat_id), folders) for chat_id in chat_ids]
     value = {"format": FORMAT, "version": FORMAT_VERSION, "chats": chats}
     return json.dumps(value, ensure_ascii=False, indent=1) + "\n"
 
 
-def _chat_value(history: History, chat: Chat) -> dict[str, Any]:
+def _chat_value(history: History, chat: Chat, folders: Mapping[int | None, str]) -> dict[str, Any]:
     return {
         "title": chat.title,
+        "pinned": chat.pinned,
+        "folder": folders.get(chat.folder),
         "created": chat.created,
         "leaf": chat.leaf,
         "messages": [_message_value(message) for message in history.all_messages(chat.id)],
@@ -83,7 +86,7 @@ def import_json(history: History, text: str) -> list[Chat]:
         raise _refuse(f"it has export version {value.get('version')!r}")
     chats = [_checked_chat(chat) for chat in _list(value.get("chats"))]
     with history.transaction():
-        return [_add_chat(history, title, leaf, messages) for title, leaf, messages in chats]
+        return [_add_chat(history, *chat) for chat in chats]
 
 
 def _list(value: Any) -> list[Any]:
@@ -92,7 +95,7 @@ def _list(value: Any) -> list[Any]:
     return value
 
 
-def _checked_chat(value: Any) -> tuple[str, int | None, list[dict[str, Any]]]:
+def _checked_chat(value: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     if not isinstance(value, dict) or not isinstance(value.get("title"), str):
         raise _refuse("a chat has no title")
     messages = _list(value.get("messages"))
@@ -102,7 +105,9 @@ def _checked_chat(value: Any) -> tuple[str, int | None, list[dict[str, Any]]]:
     leaf = value.get("leaf")
     if leaf is not None and leaf not in seen:
         raise _refuse("a chat points to a message it does not have")
-    return value["title"], leaf, messages
+    if not isinstance(value.get("folder"), str | None):
+        raise _refuse("a folder has no name")
+    return value, messages
 
 
 def _check_message(message: Any, seen: set[int]) -> None:
@@ -127,19 +132,30 @@ def _check_message(message: Any, seen: set[int]) -> None:
     seen.add(message["id"])
 
 
-def _add_chat(
-    history: History, title: str, leaf: int | None, messages: list[dict[str, Any]]
-) -> Chat:
-    chat = history.new_chat(title)
+def _add_chat(history: History, value: dict[str, Any], messages: list[dict[str, Any]]) -> Chat:
+    chat = history.new_chat(value["title"])
+    history.pin(chat.id, value.get("pinned") is True)
+    history.move(chat.id, _folder(history, value.get("folder")))
     renumbered: dict[int | None, int | None] = {None: None}
-    for value in messages:
+    for message in messages:
         added = history.add_message(
-            chat.id, Role(value["role"]), value["text"], parent=renumbered[value.get("parent")]
+            chat.id,
+            Role(message["role"]),
+            message["text"],
+            parent=renumbered[message.get("parent")],
         )
-        state = MessageState(value.get("state", "complete"))
-        stats = value.get("stats", {})
+        state = MessageState(message.get("state", "complete"))
+        stats = message.get("stats", {})
         history.update_message(added.id, text=added.text, state=state, stats=stats)
-        renumbered[value["id"]] = added.id
-    if leaf is not None:
+        renumbered[message["id"]] = added.id
+    if (leaf := value.get("leaf")) is not None:
         history.set_leaf(chat.id, renumbered[leaf])
     return history.chat(chat.id)
+
+
+def _folder(history: History, name: str | None) -> int | None:
+    """The folder of this name, made if there is none."""
+    if not name:
+        return None
+    known = {folder.name: folder.id for folder in history.folders()}
+    return known[name] if name in known else history.new_folder(name).id

@@ -144,6 +144,28 @@ def test_pinned_chats_come_first() -> None:
     history.close()
 
 
+def test_folders(memory: History) -> None:
+    first, second = memory.new_chat("first"), memory.new_chat("second")
+    work, attic = memory.new_folder("work"), memory.new_folder("Attic")
+    assert [folder.name for folder in memory.folders()] == ["Attic", "work"]
+    memory.move(first.id, work.id)
+    assert {chat.id: chat.folder for chat in memory.chats()} == {first.id: work.id, second.id: None}
+    memory.rename_folder(work.id, "Work 2")
+    memory.close_folder(work.id, True)
+    assert [(f.name, f.closed) for f in memory.folders()] == [("Attic", False), ("Work 2", True)]
+    memory.delete_folder(work.id)
+    assert memory.chat(first.id).folder is None
+    assert [folder.id for folder in memory.folders()] == [attic.id]
+
+
+def test_a_search_says_where_the_words_are(memory: History) -> None:
+    chat = memory.new_chat("x")
+    memory.add_message(chat.id, Role.USER, "the \x03Seine in Paris, Par\x02 exactly", parent=None)
+    (hit,) = memory.search("par")
+    assert "\x02" not in hit.excerpt
+    assert [hit.excerpt[a:b] for a, b in hit.marks if a < b][-2:] == ["Paris", "Par"]
+
+
 def test_secret_settings(memory: History) -> None:
     assert memory.secret_setting("token") is None
     memory.set_secret_setting("token", "one")

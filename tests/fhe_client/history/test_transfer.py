@@ -92,3 +92,25 @@ def test_text_that_is_not_json(memory: History) -> None:
         import_json(memory, "[" * 100_000)
     with pytest.raises(HistoryTransferError):
         import_json(memory, "# Trip")
+
+
+def test_pins_and_folders_come_back(memory: History) -> None:
+    chat = memory.new_chat("pinned one")
+    memory.pin(chat.id, True)
+    memory.move(chat.id, memory.new_folder("Letters").id)
+    text = export_json(memory, [chat.id])
+    other = History(None)
+    (first,) = import_json(other, text)
+    (second,) = import_json(other, text)
+    assert first.pinned
+    assert [folder.name for folder in other.folders()] == ["Letters"]
+    assert first.folder == second.folder == other.folders()[0].id
+    other.close()
+
+
+def test_a_folder_without_a_name_is_refused(memory: History) -> None:
+    value = {"format": "tacita-export", "version": 1}
+    value["chats"] = [{"title": "x", "messages": [], "folder": 3}]  # type: ignore[assignment]
+    with pytest.raises(HistoryTransferError):
+        import_json(memory, json.dumps(value))
+    assert memory.chats() == []
