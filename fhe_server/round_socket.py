@@ -83,7 +83,11 @@ class RoundSocket(GuardedWebSocket, asyncio.BufferedProtocol):
         self._message = None
         unmask(message, self._key)
         self.note_message()
-        self.queue.put_nowait({"type": "websocket.receive", "bytes": message})
+        event: Any = {
+            "type": "websocket.receive",
+            "bytes": message,
+        }  # ASGI says bytes; see rounds.py
+        self.queue.put_nowait(event)
         if self.queue.qsize() >= _WAITING_MESSAGES and not self.read_paused:
             self.read_paused = True
             self.transport.pause_reading()

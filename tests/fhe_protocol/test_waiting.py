@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from fhe_protocol import waiting
@@ -9,15 +11,14 @@ from fhe_protocol.waiting import LONGEST_S, ShortWait
 
 
 class World:
-    """A clock that moves by a microsecond with each look, and a count of lost processors."""
+    """A clock that moves by a microsecond with each look, and a processor that nobody else wants."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
-        self.pushed_off = 0
         self.looks = 0
         self.due = float("inf")
         monkeypatch.setattr(waiting, "CAN_TELL", True)
-        monkeypatch.setattr(waiting, "_pushed_off", lambda: self.pushed_off)
+        monkeypatch.setattr(waiting, "_pushed_off", lambda: 0)
         self.wait = ShortWait(lambda: self.now)
 
     def look(self) -> bool:
@@ -68,15 +69,8 @@ def test_whoever_is_pushed_off_the_processor_sleeps_for_a_while_and_longer_each_
         while not world.round(0.0003)[0]:
             pass
         began = world.now
-        world.pushed_off += 1
-        real = waiting._pushed_off
-
-        def push_once() -> int:
-            world.pushed_off += 1
-            return real()
-
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(waiting, "_pushed_off", push_once)
+            patch.setattr(waiting, "_pushed_off", itertools.count().__next__)
             world.round(0.0003)
         while world.round(0.0003)[1] == 1:
             pass
