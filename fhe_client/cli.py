@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from fhe_client.chat_events import Callbacks, CancelledError, ConnectOptions
 from fhe_client.cli_parser import SERVER_VARIABLE, TOKEN_VARIABLE, build_parser
+from fhe_client.crypto.hardening import harden_process
 from fhe_client.environment import quiet_libraries
 from fhe_client.errors import TacitaError
 from fhe_client.failures import describe, log_failure
@@ -45,6 +46,12 @@ class UsageError(TacitaError):
     """The arguments make no sense together."""
 
     code = "usage"
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """The program `tacita`: makes this process one that leaves no core dump, then runs one command."""
+    harden_process()
+    return main(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -374,4 +381,4 @@ def _discard_stdout() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run())

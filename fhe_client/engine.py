@@ -21,6 +21,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, NoReturn
 
 from fhe_client.chat_events import SCHEMES, Callbacks, ConnectOptions, Status, schemes
+from fhe_client.crypto.hardening import harden_process
 from fhe_client.engine_meter import RoundWatcher
 from fhe_client.engine_protocol import (
     Command,
@@ -359,6 +360,7 @@ def _on_signal(_number: int, _frame: FrameType | None) -> NoReturn:
 
 def main() -> int:
     """Serve one window until it says shutdown, closes our standard input, or sends SIGTERM."""
+    harden_process()
     quiet_libraries()
     writer = EventWriter(_take_over_stdout())
     for number in (signal.SIGTERM, signal.SIGINT):

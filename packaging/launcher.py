@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None, called: str | None = None) -> i
         from app.main import main as window
 
         return window(given)
-    from fhe_client.cli import main as command_line
+    from fhe_client.cli import run as command_line
 
     return command_line(given)
 
