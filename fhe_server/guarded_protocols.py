@@ -14,8 +14,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from fhe_server.limits import Limits
 
-_TOO_SLOW = 1008
 _GOING_AWAY = 1001
+_LAST_LOOK_S = 0.1
 _HEAD_TOO_LARGE = "The head of the request is too large."
 
 
@@ -27,6 +27,7 @@ class StopWatch:
         self._on_late = on_late
         self._timer: asyncio.TimerHandle | None = None
         self._deadline = 0.0
+        self._looked = False
 
     @property
     def running(self) -> bool:
@@ -37,6 +38,7 @@ class StopWatch:
         """Begin, or begin anew."""
         self.stop()
         self._deadline = self._loop.time() + seconds
+        self._looked = False
         self._timer = self._loop.call_at(self._deadline, self._fire)
 
     def extend(self, seconds: float) -> None:
@@ -52,6 +54,10 @@ class StopWatch:
     def _fire(self) -> None:
         if self._loop.time() < self._deadline:
             self._timer = self._loop.call_at(self._deadline, self._fire)
+            return
+        if not self._looked:  # if it was we who slept, what has arrived meanwhile is read first
+            self._looked = True
+            self._timer = self._loop.call_later(_LAST_LOOK_S, self._fire)
             return
         self._timer = None
         self._on_late()

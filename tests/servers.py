@@ -15,7 +15,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import uvicorn
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -27,7 +26,7 @@ from fhe_protocol.manifest import Manifest, canonical_json, parse_manifest
 from fhe_server.artefact import Artefact
 from fhe_server.hints import write_hints
 from fhe_server.service import ServedModel, ServerCounters, create_app
-from fhe_server.serving import uvicorn_config
+from fhe_server.serving import DrainingServer, uvicorn_config
 
 LOOPBACK = IPv4Address("127.0.0.1")
 
@@ -107,11 +106,13 @@ class RunningServer:
 
     Attributes:
         counters: the server's own count of rounds and payload bytes.
+        end: asks it to end, as SIGTERM does; the block waits for it.
     """
 
     url: str
     port: int
     app: Starlette
+    end: Callable[[], None] = lambda: None
 
     @property
     def counters(self) -> ServerCounters:
@@ -121,7 +122,7 @@ class RunningServer:
 
 @contextmanager
 def running_app(
-    app: Starlette, port: int = 0, certificate: Path | None = None
+    app: Starlette, port: int = 0, certificate: Path | None = None, drain_s: int = 1
 ) -> Iterator[RunningServer]:
     """Run an ASGI app on a loopback port with the configuration of `tacita-server serve`.
 
@@ -133,17 +134,21 @@ def running_app(
         bound.bind(("127.0.0.1", port))
         bound.listen(64)  # from here on a client can connect, however late the thread starts
         config = uvicorn_config(app)
-        config.timeout_graceful_shutdown = 1
+        config.timeout_graceful_shutdown = drain_s
         config.ssl_certfile = certificate
-        server = uvicorn.Server(config)
+        server = DrainingServer(config, app)
+
+        def end() -> None:
+            server.should_exit = True
+
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
         thread.start()
         number = bound.getsockname()[1]
         try:
             scheme = "http" if certificate is None else "https"
-            yield RunningServer(f"{scheme}://127.0.0.1:{number}", number, app)
+            yield RunningServer(f"{scheme}://127.0.0.1:{number}", number, app, end)
         finally:
-            server.should_exit = True
+            end()
             thread.join(30)
             assert not thread.is_alive(), "the server did not stop"
 

@@ -1,0 +1,225 @@
+"""Connections that dribble, stall, flood or idle, on a real socket; and the end of a server."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fhe_protocol.manifest import Manifest
+from fhe_protocol.wire import FrameHeader, answer_size, pack_query
+from fhe_server.artefact import Artefact
+from fhe_server.limits import Limits
+from fhe_server.load import masked_frame, open_websocket
+from fhe_server.served_model import ServedModel
+from fhe_server.service import create_app
+from tests.servers import RunningServer, make_artefact, running_app
+
+PATIENCE_S = 60
+BRISK = Limits(head_seconds=0.5, transfer_seconds=0.5, least_rate=1e6, max_head_bytes=4096)
+"""Short enough for a test; whole requests arrive in one piece, which no timer can cut."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("models") / "tiny"
+    make_artefact(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[RunningServer]:
+    model = ServedModel(Artefact(folder))
+    with running_app(create_app({"tiny": model}, limits=BRISK)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def manifest(folder: Path) -> Manifest:
+    return Artefact(folder).manifest
+
+
+def connect(server: RunningServer) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S)
+
+
+def web_socket(server: RunningServer, manifest: Manifest) -> socket.socket:
+    path = f"/v1/models/tiny/rounds?digest={manifest.digest}"
+    return open_websocket(("127.0.0.1", server.port), path)
+
+
+def query(manifest: Manifest, request_id: int = 1) -> bytes:
+    planes = [np.zeros((3, 1, p.inputs), dtype=np.int8) for p in manifest.groups[0].parts]
+    return pack_query(FrameHeader(request_id, 0, 1), planes)
+
+
+def receive(sock: socket.socket, count: int) -> bytes:
+    data = b""
+    while len(data) < count and (piece := sock.recv(count - len(data))):
+        data += piece
+    return data
+
+
+def until_closed(sock: socket.socket) -> bytes:
+    """All that comes until the other side closes or resets."""
+    data = b""
+    try:
+        while piece := sock.recv(65_536):
+            data += piece
+    except ConnectionError:
+        pass
+    return data
+
+
+def healthy(server: RunningServer) -> bool:
+    with closing(connect(server)) as sock:
+        sock.sendall(b"GET /v1/health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        return b"200 OK" in until_closed(sock)
+
+
+def dribble(sock: socket.socket, data: bytes) -> bool:
+    """Send byte by byte, for ever; True once the other side has had enough."""
+    deadline = time.monotonic() + PATIENCE_S
+    sock.settimeout(0.02)
+    number = 0
+    while time.monotonic() < deadline:
+        try:
+            sock.sendall(data[number % len(data) : number % len(data) + 1])
+            if sock.recv(1) == b"":
+                return True
+        except TimeoutError:
+            number += 1
+        except OSError:
+            return True
+    return False
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"",
+        b"GET /v1/health HTTP/1.1\r\nX-",
+        b"POST /v1/models/tiny/rounds HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n",
+    ],
+)
+def test_a_request_that_dribbles_is_cut(server: RunningServer, start: bytes) -> None:
+    with closing(connect(server)) as sock:
+        sock.sendall(start)
+        assert dribble(sock, b"x")
+    assert healthy(server)
+
+
+def test_a_second_request_may_not_dribble_either(server: RunningServer) -> None:
+    with closing(connect(server)) as sock:
+        sock.sendall(b"GET /v1/health HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"200 OK" in sock.recv(4096)
+        assert dribble(sock, b"GET /v1/health HTTP/1.1\r\nA: " + b"b" * 50)
+
+
+@pytest.mark.parametrize("line", [b"GET /" + b"a" * 99, b"X: " + b"a" * 99, b"X: y\r\n" * 20])
+def test_a_head_without_end_is_refused(server: RunningServer, line: bytes) -> None:
+    with closing(connect(server)) as sock:
+        sock.sendall(b"" if line.startswith(b"GET") else b"GET / HTTP/1.1\r\n")
+        data = b""
+        try:
+            for _ in range(10_000):
+                sock.sendall(line)
+                line = line[-99:] if line.startswith(b"X: y") else b"a" * 99
+            data = until_closed(sock)
+        except ConnectionError:  # the refusal was overtaken by the reset
+            data = b"400"
+        assert b"400" in data
+    assert healthy(server)
+
+
+def test_a_message_that_dribbles_is_cut(server: RunningServer, manifest: Manifest) -> None:
+    frame = masked_frame(query(manifest))
+    with closing(web_socket(server, manifest)) as sock:
+        sock.sendall(frame[:5])
+        assert dribble(sock, b"\0")
+    assert healthy(server)
+
+
+def test_fragments_without_end_are_cut(server: RunningServer, manifest: Manifest) -> None:
+    """Whole WebSocket frames, one after the other, of a message that never ends."""
+    with closing(web_socket(server, manifest)) as sock:
+        sock.sendall(b"\x02\x81\0\0\0\0a")
+        assert dribble(sock, b"\x00\x81\0\0\0\0a")
+
+
+def test_a_whole_message_is_answered_and_the_next_may_take_its_time(
+    server: RunningServer, manifest: Manifest
+) -> None:
+    """An idle connection is no slow one: the timers run only inside a message."""
+    size = answer_size(manifest.groups[0], 1)
+    with closing(web_socket(server, manifest)) as sock:
+        for number in range(2):
+            sock.sendall(masked_frame(query(manifest, number)))
+            assert len(receive(sock, 2 + size)) == 2 + size
+            time.sleep(3 * BRISK.transfer_seconds * (number == 0))
+
+
+def cut_while_sending(sock: socket.socket, frame: bytes) -> bool:
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        try:
+            sock.sendall(frame)
+        except TimeoutError:
+            continue
+        except OSError:  # reset, or broken pipe
+            return True
+    return False
+
+
+def test_a_reader_that_does_not_read_is_cut(server: RunningServer, manifest: Manifest) -> None:
+    """It asks for far more answers than the buffers of both sides hold, and takes none."""
+    planes = [np.zeros((3, 256, p.inputs), dtype=np.int8) for p in manifest.groups[1].parts]
+    frame = masked_frame(pack_query(FrameHeader(1, 1, 256), planes))
+    with closing(web_socket(server, manifest)) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.settimeout(2)
+        assert cut_while_sending(sock, frame)
+    assert healthy(server)
+
+
+def test_an_idle_connection_is_closed(folder: Path, manifest: Manifest) -> None:
+    app = create_app({"tiny": ServedModel(Artefact(folder))}, limits=Limits(idle_seconds=0.3))
+    with running_app(app) as server, closing(web_socket(server, manifest)) as sock:
+        said = until_closed(sock)
+    assert said[:1] == b"\x88"
+    assert int.from_bytes(said[2:4], "big") == 1001
+
+
+def test_a_server_that_ends_finishes_the_round_that_is_under_way(
+    folder: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = ServedModel(Artefact(folder))
+    begun, go_on = threading.Event(), threading.Event()
+    multiply = model.multiply
+
+    def slow(group: int, planes: object) -> object:
+        begun.set()
+        assert go_on.wait(PATIENCE_S)
+        return multiply(group, planes)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(model, "multiply", slow)
+    monkeypatch.setattr(model, "products", lambda group: 10**15)  # so it runs in a thread
+    size = answer_size(manifest.groups[0], 1)
+    app = create_app({"tiny": model}, limits=Limits(drain_seconds=PATIENCE_S))
+    with running_app(app, drain_s=PATIENCE_S) as server:
+        idle, busy = web_socket(server, manifest), web_socket(server, manifest)
+        with closing(idle), closing(busy):
+            busy.sendall(masked_frame(query(manifest, 7)))
+            assert begun.wait(PATIENCE_S)
+            server.end()
+            assert until_closed(idle)[2:4] == (1012).to_bytes(2, "big")
+            go_on.set()
+            answer = receive(busy, 2 + size)
+            assert (len(answer), answer[6]) == (2 + size, 7)
+            assert until_closed(busy)[2:4] == (1012).to_bytes(2, "big")
