@@ -54,6 +54,7 @@ class HybridFHEModel:
         module_names: dotted names of `torch.nn.Linear` and transformers' `Conv1D` layers.
         server_remote_address: where mode "remote" computes; the server must have imported the same model.
         model_name: the name it is served under.
+        verbose: accepted for the original's sake; nothing is printed.
         token: access token, if the server asks for one.
         scheme: "glwe", the original's, or "hint", Tacita's own.
 
@@ -68,10 +69,12 @@ class HybridFHEModel:
         module_names: str | Sequence[str],
         server_remote_address: str | None = None,
         model_name: str = "model",
+        verbose: int = 0,
         *,
         token: str | None = None,
         scheme: str = "glwe",
     ) -> None:
+        del verbose
         if scheme not in SCHEMES:
             raise UsageError(f"There is no scheme {scheme!r}.", f"Choose one of {SCHEMES}.")
         names = [module_names] if isinstance(module_names, str) else list(module_names)
@@ -160,8 +163,30 @@ class HybridFHEModel:
         self._close_backend()
         self._backend, self.fhe_mode = backend, mode
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the model."""
+    def init_client(self, path_to_clients: object = None, path_to_keys: object = None) -> None:
+        """For the original's sake: keys are made and uploaded by `set_fhe_mode("remote")`, and never lie on a disk."""
+        del path_to_clients, path_to_keys
+
+    def save_and_clear_private_info(self, path: object, via_mlir: bool = True) -> None:
+        """Not needed here: the server makes its own part.
+
+        Raises:
+            UsageError: always, with what to run instead.
+        """
+        del path, via_mlir
+        raise UsageError(
+            "There is nothing to save for a server: it imports the model itself.",
+            "On the server: tacita-server import FOLDER_OR_HUB_ID, then tacita-server serve.",
+        )
+
+    def __call__(self, *args: Any, fhe: str | None = None, **kwargs: Any) -> Any:
+        """Call the model.
+
+        Args:
+            fhe: a mode to set first, as the original has it; None keeps the one that is set.
+        """
+        if fhe is not None and fhe != self.fhe_mode:
+            self.set_fhe_mode(fhe)
         with torch.no_grad():
             return self.model(*args, **kwargs)
 

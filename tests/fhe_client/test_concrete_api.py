@@ -20,7 +20,7 @@ from tests.glwe_keys import client_keys
 from tests.glwe_world import SHAPES, glwe_artefact, glwe_server
 from tests.tiny_models import tiny_model
 
-INPUT = torch.tensor([[5, 8, 33]])
+INPUT = torch.tensor([[5, 33]])
 SCHEMES = ("glwe", "hint")
 
 
@@ -76,7 +76,7 @@ def test_the_documentations_script_writes_the_same_in_every_mode(family: str, sc
             assert (hybrid(INPUT).logits - clear).std() < 0.05 * clear.std()
     assert (clear - due).std() < 0.05 * due.std()
     assert texts[0] == texts[1] == texts[2]
-    assert len(texts[0]) == 5
+    assert len(texts[0]) == 4
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -100,10 +100,10 @@ def test_remote_computes_what_the_server_holds(scheme: str) -> None:
 
 
 def test_simulate_adds_the_noise_of_execute() -> None:
-    """A layer alone, so that the noise is seen before anything else."""
+    """A layer alone, and the order of magnitude; `concrete/test_simulate.py` compares the distributions."""
     torch.manual_seed(3)
-    layer = nn.Sequential(nn.Linear(20, 6, bias=False))
-    x = torch.randn(40, 20)
+    layer = nn.Sequential(nn.Linear(20, 2, bias=False))
+    x = torch.randn(16, 20)
     hybrid = HybridFHEModel(layer, "0", scheme="glwe")
     hybrid.compile_model(x)
     with hybrid:
@@ -114,7 +114,7 @@ def test_simulate_adds_the_noise_of_execute() -> None:
             gap = hybrid(x).numpy() - clear
             spread[mode] = float(np.sqrt((gap**2).mean()))
             assert np.abs(gap).max() > 0
-    assert 0.6 < spread["execute"] / spread["simulate"] < 1.6
+    assert 0.25 < spread["execute"] / spread["simulate"] < 4
 
 
 def test_modes_and_arguments_are_checked() -> None:
@@ -142,6 +142,11 @@ def test_modes_and_arguments_are_checked() -> None:
     with pytest.raises(UsageError, match="server_remote_address"):
         hybrid.set_fhe_mode("remote")
     assert hybrid.fhe_mode == "disable"  # a mode that cannot be set leaves the old one
+    hybrid(INPUT, fhe="simulate")  # as the original has it
+    assert hybrid.fhe_mode == "simulate"
+    hybrid.init_client("clients", "keys")
+    with pytest.raises(UsageError, match="imports the model itself"):
+        hybrid.save_and_clear_private_info("folder")
     hybrid(INPUT)
     hybrid.close()
     with pytest.raises(PassError, match="set_fhe_mode"):
