@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from PySide6.QtCore import QObject, Signal
@@ -162,6 +163,35 @@ class Library(QObject):
     def pin(self, chat_id: int, pinned: bool) -> None:
         """Keep a chat on top, or not."""
         self.history.pin(chat_id, pinned)
+        self.chats_changed.emit()
+
+    def move(self, chat_id: int, folder: int | None) -> None:
+        """Put a chat into a folder, or (None) out of it."""
+        self.history.move(chat_id, folder)
+        self.chats_changed.emit()
+
+    def new_folder(self, name: str, chats: Sequence[int] = ()) -> None:
+        """Make a folder with some chats in it; an empty name is ignored."""
+        if name.strip():
+            folder = self.history.new_folder(name.strip())
+            for chat_id in chats:
+                self.history.move(chat_id, folder.id)
+            self.chats_changed.emit()
+
+    def rename_folder(self, folder: int, name: str) -> None:
+        """Give a folder another name; an empty one is ignored."""
+        if name.strip():
+            self.history.rename_folder(folder, name.strip())
+            self.chats_changed.emit()
+
+    def close_folder(self, folder: int, closed: bool) -> None:
+        """Show only the name of a folder, or its chats too."""
+        self.history.close_folder(folder, closed)
+        self.chats_changed.emit()
+
+    def delete_folder(self, folder: int) -> None:
+        """Remove a folder; its chats stay."""
+        self.history.delete_folder(folder)
         self.chats_changed.emit()
 
     def delete(self, chat_id: int) -> None:

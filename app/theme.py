@@ -33,6 +33,7 @@ class Colours:
     hover: str
     danger: str
     warning: str
+    mark: str
     dark: bool
 
 
@@ -50,6 +51,7 @@ LIGHT = Colours(
     hover="#E5E8E2",
     danger="#A8261B",
     warning="#825408",
+    mark="#F6E3A1",
     dark=False,
 )
 DARK = Colours(
@@ -66,6 +68,7 @@ DARK = Colours(
     hover="#2A3035",
     danger="#F2958B",
     warning="#E5BC66",
+    mark="#5A4A12",
     dark=True,
 )
 

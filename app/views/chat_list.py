@@ -1,6 +1,8 @@
-"""The list of saved chats: new, open, search, rename, pin, delete with undo."""
+"""The list of saved chats: new, open, search, rename, pin, folders, delete with undo."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from PySide6.QtCore import QPoint, Qt, QTimer, Signal
 from PySide6.QtGui import QKeySequence, QShortcut
@@ -9,7 +11,6 @@ from PySide6.QtWidgets import (
     QInputDialog,
     QLabel,
     QLineEdit,
-    QListWidget,
     QListWidgetItem,
     QMenu,
     QVBoxLayout,
@@ -19,11 +20,12 @@ from PySide6.QtWidgets import (
 from app import icons, theme
 from app.library import Library
 from app.views import parts
-from fhe_client.history import Chat
+from app.views.chat_rows import CHAT, FOLDER, ChatRows, title_marks
+from fhe_client.history import Chat, Folder
 
 SEARCH_AFTER_MS = 150
 UNDO_MS = 12_000
-_CHAT_ROLE = Qt.ItemDataRole.UserRole
+WIDTH = 248
 
 
 class ChatList(QFrame):
@@ -34,9 +36,9 @@ class ChatList(QFrame):
     def __init__(self, library: Library, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setObjectName("sidebar")
-        self.setFixedWidth(248)
+        self.setFixedWidth(WIDTH)
         self._library = library
-        self._deleted: int | None = None
+        self._undo: Callable[[], object] | None = None
         self.new_button = parts.button(self.tr("New chat"), library.new_chat, name="newChat")
         self.new_button.setIcon(icons.icon("plus"))
         self.temporary_button = parts.tool(
@@ -48,11 +50,8 @@ class ChatList(QFrame):
         self.search.setPlaceholderText(self.tr("Search chats"))
         self.search.setAccessibleName(self.tr("Search chats"))
         self.search.setClearButtonEnabled(True)
-        self.list = QListWidget()
+        self.list = ChatRows()
         self.list.setAccessibleName(self.tr("Chats"))
-        self.list.setTextElideMode(Qt.TextElideMode.ElideRight)
-        self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.list.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         self.empty = parts.label("", "muted", wrap=True)
         self.undo_bar, self.undo_text = self._undo_bar()
         self._searching = QTimer(self, interval=SEARCH_AFTER_MS, singleShot=True)
@@ -93,6 +92,8 @@ class ChatList(QFrame):
         self.list.itemClicked.connect(self._open)
         self.list.itemActivated.connect(self._open)
         self.list.customContextMenuRequested.connect(self._menu)
+        self.list.dropped.connect(self._library.move)
+        self.list.folder_toggled.connect(self._toggle)
         for key, action in (("F2", self.rename), (QKeySequence.StandardKey.Delete, self.delete)):
             shortcut = QShortcut(QKeySequence(key), self.list)
             shortcut.setContext(Qt.ShortcutContext.WidgetShortcut)
@@ -101,27 +102,42 @@ class ChatList(QFrame):
     # -- contents --------------------------------------------------------------------------------
 
     def refresh(self) -> None:
-        """Show the chats, or those that match the search."""
-        wanted = self.search.text().strip()
+        """Show the chats in their folders, or those that match the search."""
+        wanted = self.search.text().split()
+        current = self.list.currentItem()
+        folder = current.data(FOLDER) if current and current.data(CHAT) is None else None
         self.list.clear()
         if wanted:
-            for hit in self._library.search(wanted):
-                self._add(hit.chat, hit.excerpt)
+            self._fill_with_hits(wanted)
         else:
-            for chat in self._library.chats():
-                self._add(chat, "")
+            self._fill()
         self._say_if_empty(bool(wanted))
         self._select_current()
+        if folder is not None and (row := self.list.row_of(FOLDER, folder)) >= 0:
+            self.list.setCurrentRow(row)
 
-    def _add(self, chat: Chat, excerpt: str) -> None:
-        item = QListWidgetItem(chat.title)
-        if excerpt:
-            item.setText(f"{chat.title}\n{' '.join(excerpt.split())}")
-        item.setData(_CHAT_ROLE, chat.id)
-        item.setToolTip(chat.title)
-        if chat.pinned:
-            item.setIcon(icons.icon("pin", theme.colours().muted))
-        self.list.addItem(item)
+    def _fill(self) -> None:
+        chats = self._library.chats()
+        loose = [chat for chat in chats if chat.folder is None]
+        for chat in loose:
+            if chat.pinned:
+                self.list.add_chat(chat)
+        for folder in self._library.history.folders():
+            self._add_folder(folder, [chat for chat in chats if chat.folder == folder.id])
+        for chat in loose:
+            if not chat.pinned:
+                self.list.add_chat(chat)
+
+    def _add_folder(self, folder: Folder, chats: list[Chat]) -> None:
+        self.list.add_folder(folder, len(chats))
+        for chat in chats if not folder.closed else []:
+            self.list.add_chat(chat)
+
+    def _fill_with_hits(self, words: list[str]) -> None:
+        for hit in self._library.search(" ".join(words)):
+            excerpt = "".join(" " if sign.isspace() else sign for sign in hit.excerpt)
+            heading = title_marks(hit.chat.title, words)
+            self.list.add_chat(hit.chat, excerpt, hit.marks, heading)
 
     def _say_if_empty(self, searching: bool) -> None:
         if searching:
@@ -132,66 +148,135 @@ class ChatList(QFrame):
 
     def _select_current(self) -> None:
         current = None if self._library.temporary else self._library.current
-        self.list.setCurrentRow(-1)
-        for index in range(self.list.count()):
-            if self.list.item(index).data(_CHAT_ROLE) == current:
-                self.list.setCurrentRow(index)
+        row = -1 if current is None else self.list.row_of(CHAT, current)
+        self.list.setCurrentRow(row)
 
-    def _chosen(self) -> int | None:
+    def _chosen(self, role: int = CHAT) -> int | None:
+        """The chosen chat; with ``FOLDER`` the chosen folder's own row."""
         item = self.list.currentItem()
-        return int(item.data(_CHAT_ROLE)) if item else None
+        if item is None or (role == FOLDER and item.data(CHAT) is not None):
+            return None
+        found = item.data(role)
+        return None if found is None else int(found)
 
     def _open(self, item: QListWidgetItem) -> None:
-        chat_id = int(item.data(_CHAT_ROLE))
+        if item.data(CHAT) is None:
+            self._toggle(int(item.data(FOLDER)))
+            return
+        chat_id = int(item.data(CHAT))
         if self._library.temporary or chat_id != self._library.current:
             self._library.open_chat(chat_id)
+
+    def _toggle(self, folder: int) -> None:
+        self._library.close_folder(folder, not self._folder(folder).closed)
+
+    def _folder(self, ident: int) -> Folder:
+        return next(folder for folder in self._library.history.folders() if folder.id == ident)
 
     # -- actions ---------------------------------------------------------------------------------
 
     def _menu(self, where: QPoint) -> None:
-        chat_id = self._chosen()
-        if chat_id is None:
+        chat_id, folder = self._chosen(), self._chosen(FOLDER)
+        if chat_id is not None:
+            menu = self.chat_menu(chat_id)
+        elif folder is not None:
+            menu = QMenu(self)
+            menu.addAction(self.tr("Rename folder…"), self.rename)
+            menu.addAction(self.tr("Delete folder, keep its chats"), self.delete)
+        else:
             return
-        pinned = self._library.history.chat(chat_id).pinned
-        menu = QMenu(self)
         menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        menu.popup(self.list.mapToGlobal(where))
+
+    def chat_menu(self, chat_id: int) -> QMenu:
+        """What can be done to a chat."""
+        chat = self._library.history.chat(chat_id)
+        menu = QMenu(self)
         menu.addAction(self.tr("Rename…"), self.rename)
-        text = self.tr("Unpin") if pinned else self.tr("Pin to the top")
-        menu.addAction(text, lambda: self._library.pin(chat_id, not pinned))
+        text = self.tr("Unpin") if chat.pinned else self.tr("Pin to the top")
+        menu.addAction(text, lambda: self._library.pin(chat_id, not chat.pinned))
+        self._add_moves(menu.addMenu(self.tr("Move to")), chat)
         menu.addAction(self.tr("Export…"), lambda: self.export_asked.emit(chat_id))
         menu.addSeparator()
         menu.addAction(self.tr("Delete"), self.delete)
-        menu.popup(self.list.mapToGlobal(where))
+        return menu
+
+    def _add_moves(self, menu: QMenu, chat: Chat) -> None:
+        def add(text: str, folder: int | None) -> None:
+            action = menu.addAction(text, lambda: self._library.move(chat.id, folder))
+            action.setEnabled(folder != chat.folder)
+
+        add(self.tr("No folder"), None)
+        for folder in self._library.history.folders():
+            add(folder.name.replace("&", "&&"), folder.id)
+        menu.addSeparator()
+        menu.addAction(self.tr("New folder…"), lambda: self.ask_folder([chat.id]))
+
+    def ask_folder(self, chats: list[int]) -> None:
+        """Ask for the name of a new folder for some chats."""
+        self._ask(
+            self.tr("New folder"),
+            self.tr("Name"),
+            "",
+            lambda name: self._library.new_folder(name, chats),
+        )
 
     def rename(self) -> None:
-        """Ask for another title for the chosen chat."""
-        chat_id = self._chosen()
-        if chat_id is None:
-            return
+        """Ask for another title for the chosen chat, or another name for the chosen folder."""
+        chat_id, folder = self._chosen(), self._chosen(FOLDER)
+        library = self._library
+        if chat_id is not None:
+            title = library.history.chat(chat_id).title
+            self._ask(
+                self.tr("Rename chat"),
+                self.tr("Title"),
+                title,
+                lambda new: library.rename(chat_id, new),
+            )
+        elif folder is not None:
+            self._ask(
+                self.tr("Rename folder"),
+                self.tr("Name"),
+                self._folder(folder).name,
+                lambda new: library.rename_folder(folder, new),
+            )
+
+    def _ask(self, title: str, what: str, present: str, then: Callable[[str], object]) -> None:
         dialog = QInputDialog(self)
-        dialog.setWindowTitle(self.tr("Rename chat"))
-        dialog.setLabelText(self.tr("Title"))
-        dialog.setTextValue(self._library.history.chat(chat_id).title)
+        dialog.setWindowTitle(title)
+        dialog.setLabelText(what)
+        dialog.setTextValue(present)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.textValueSelected.connect(lambda title: self._library.rename(chat_id, title))
+        dialog.textValueSelected.connect(lambda text: then(text))
         dialog.open()
+        for line in dialog.findChildren(QLineEdit):
+            line.setAccessibleName(what)
 
     def delete(self) -> None:
-        """Delete the chosen chat and offer to undo it."""
-        chat_id = self._chosen()
-        if chat_id is None:
-            return
-        self._deleted = chat_id
-        self._library.delete(chat_id)
+        """Delete the chosen chat or folder, and offer to undo it."""
+        chat_id, folder = self._chosen(), self._chosen(FOLDER)
+        if chat_id is not None:
+            self._library.delete(chat_id)
+            self._offer_undo(self.tr("Chat deleted"), lambda: self._library.undelete(chat_id))
+        elif folder is not None:
+            name = self._folder(folder).name
+            inside = [chat.id for chat in self._library.chats() if chat.folder == folder]
+            self._library.delete_folder(folder)
+            again = self._library.new_folder
+            self._offer_undo(self.tr("Folder deleted"), lambda: again(name, inside))
+
+    def _offer_undo(self, text: str, undo: Callable[[], object]) -> None:
+        self._undo = undo
+        self.undo_text.setText(text)
         self.undo_bar.show()
         self._undoing.start()
 
     def undo(self) -> None:
-        """Bring the chat that was deleted last back."""
+        """Bring back what was deleted last."""
         self.undo_bar.hide()
-        if self._deleted is not None:
-            self._library.undelete(self._deleted)
-            self._deleted = None
+        undo, self._undo = self._undo, None
+        if undo is not None:
+            undo()
 
     def redraw(self) -> None:
         """Draw the icons with the present palette."""

@@ -39,11 +39,11 @@ def export_json(history: History, chat_ids: Iterable[int]) -> str:
     return json.dumps(value, ensure_ascii=False, indent=1) + "\n"
 
 
-def _chat_value(history: History, chat: Chat, folders: Mapping[int | None, str]) -> dict[str, Any]:
+def _chat_value(history: History, chat: Chat, folders: Mapping[int, str]) -> dict[str, Any]:
     return {
         "title": chat.title,
         "pinned": chat.pinned,
-        "folder": folders.get(chat.folder),
+        "folder": folders.get(chat.folder or 0),
         "created": chat.created,
         "leaf": chat.leaf,
         "messages": [_message_value(message) for message in history.all_messages(chat.id)],
