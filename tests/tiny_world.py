@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -23,6 +23,7 @@ from tests.tiny_models import save_tiny
 
 ROOT = Path(__file__).parents[1]
 MODEL = "tiny"
+ENGINE = (sys.executable, "-m", "fhe_client.engine")
 PATIENCE = 240.0
 """Seconds that a loaded machine gets for anything."""
 
@@ -107,15 +108,23 @@ def server_process(port: int = 0) -> Iterator[ServerProcess]:
 
 
 class EngineProcess:
-    """`python -m fhe_client.engine`, its commands and its events."""
+    """`python -m fhe_client.engine`, its commands and its events.
 
-    def __init__(self, home: Path, **more: str) -> None:
+    Args:
+        command: starts the engine.
+        cwd: its current folder.
+        more: of its environment.
+    """
+
+    def __init__(
+        self, home: Path, command: Sequence[str] = ENGINE, cwd: Path = ROOT, /, **more: str
+    ) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "fhe_client.engine"],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            cwd=ROOT,
+            cwd=cwd,
             env=environment(home, **more),
         )
         self.events: list[dict[str, Any]] = []
