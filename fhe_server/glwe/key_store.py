@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import mmap
+import os
 import secrets
 import shutil
 import tempfile
@@ -15,6 +16,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,9 @@ from fhe_server.glwe.worker_process import WorkerProcess
 
 CHUNK = 4 << 20
 """Largest chunk of an upload, in bytes."""
+
+_FOLDER = "tacita-glwe-keys-"
+_NEW_SECONDS = 60.0
 
 
 class KeyStoreError(ServerError):
@@ -118,6 +123,7 @@ class KeyStore:
         self._lock = threading.Lock()
         self._keys: dict[str, StoredKey] = {}
         self._folder: Path | None = None
+        self._held: int | None = None
         self._finalizer: weakref.finalize[[Path], KeyStore] | None = None
 
     def __len__(self) -> int:
@@ -214,6 +220,9 @@ class KeyStore:
         if self._finalizer is not None:
             self._finalizer()
             self._folder = self._finalizer = None
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
 
     def _find(self, key_id: str) -> StoredKey:
         self.sweep()
@@ -240,9 +249,42 @@ class KeyStore:
 
     def _private_folder(self) -> Path:
         if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="tacita-glwe-"))  # mode 0700
+            remove_left_behind(Path(tempfile.gettempdir()))
+            self._folder = Path(tempfile.mkdtemp(prefix=_FOLDER))  # mode 0700
+            self._held = hold(self._folder)
             self._finalizer = weakref.finalize(self, _remove_folder, self._folder)
         return self._folder
+
+
+def hold(folder: Path) -> int | None:
+    """Lock a folder for as long as this process lives. The descriptor, or None if another one holds it.
+
+    Where folders cannot be locked (Windows, which has no build of the library) nothing is ever free.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def remove_left_behind(temporary: Path) -> None:
+    """Remove the key folders of servers that were killed: they could not do it themselves."""
+    for folder in temporary.glob(f"{_FOLDER}*"):
+        with suppress(OSError):
+            # A new one is not locked for a moment.
+            if folder.is_symlink() or time.time() - folder.stat().st_mtime < _NEW_SECONDS:
+                continue
+            descriptor = hold(folder)
+            if descriptor is not None:
+                _remove_folder(folder)
+                os.close(descriptor)
 
 
 def _check_file(path: Path) -> None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import stat
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +27,7 @@ from fhe_server.glwe.key_store import (
 from fhe_server.glwe.worker_process import WorkerProcess
 
 SIZE = 4096
+ROOT = Path(__file__).parents[3]
 
 
 class Clock:
@@ -158,6 +163,41 @@ def test_closing_removes_files(store: KeyStore) -> None:
     assert not place.exists()
     upload(store)  # a store can be used again
     assert len(store) == 1
+
+
+def test_folders_of_killed_servers_are_removed_and_no_others(
+    store: KeyStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    ours = folder_of_a_killed_server(tmp_path)
+    other = tmp_path / "tacita-glwe-other"
+    new = tmp_path / "tacita-glwe-keys-new"
+    for place in (other, new):
+        place.mkdir()
+    for place in (ours, other):
+        os.utime(place, (0, 0))
+    upload(store)
+    assert not ours.exists()
+    assert other.exists()
+    assert new.exists()
+    held = folder(store)
+    os.utime(held, (0, 0))
+    key_store.remove_left_behind(tmp_path)
+    assert held.exists()  # its server lives
+
+
+def folder_of_a_killed_server(temporary: Path) -> Path:
+    """What a real store leaves in a process that is killed while it holds a key."""
+    code = (
+        "import os, signal; from fhe_server.glwe.key_store import KeyLimits, KeyStore; "
+        "store = KeyStore(KeyLimits(), 1 << 30); store.create('me', '0' * 64); "
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    environment = {**os.environ, "TMPDIR": str(temporary), "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", code], env=environment, timeout=120)
+    (left,) = temporary.glob("tacita-glwe-keys-*")
+    assert len(list(left.iterdir())) == 1
+    return left
 
 
 def test_the_least_recently_used_worker_makes_room(

@@ -107,6 +107,22 @@ def test_memory_files_and_environment_of_a_worker_are_bounded(
     assert "libtorch" not in loaded
 
 
+def test_on_a_gpu_weights_are_sent_once_and_products_are_right(
+    worker: WorkerProcess, keys: RealKeys
+) -> None:
+    """Needs the library's build for CUDA and a GPU; skipped everywhere else, CI included."""
+    library = keys.library
+    if not (library.is_cuda_enabled() and library.is_cuda_available()):
+        pytest.skip("needs a GPU and concrete-ml-extensions built for CUDA")
+    due = X @ WEIGHTS.astype(np.int64).T
+    for _ in range(3):
+        result = worker.multiply(keys.encrypt(X), 1, WEIGHTS, name=7)
+        assert np.abs(keys.decrypt(result, 4) - due).max() < 8 * 20
+    assert worker._cuda
+    assert worker._on_device == {7}
+    assert worker.starts == 1
+
+
 def test_a_closed_session_starts_no_worker(worker: WorkerProcess, keys: RealKeys) -> None:
     worker.close()
     with pytest.raises(WorkerError, match="ended"):
