@@ -42,6 +42,10 @@ Sums = list[NDArray[np.uint16]]
 """For each part of a group, (rows, m)."""
 
 
+Taken = tuple[float, float]
+"""Seconds of wall time and of processor time."""
+
+
 class QueueFullError(ServerError):
     """More work waits than the operator allows; the client should come back in a moment."""
 
@@ -79,12 +83,13 @@ class BatchLimits:
 
 @dataclass(slots=True)
 class BatchStats:
-    """Counts since start. Seconds are wall time."""
+    """Counts since start. Seconds are wall time; `kernel_cpu_s` is processor time of the same products."""
 
     batches: int = 0
     queries: int = 0
     rows: int = 0
     kernel_s: float = 0.0
+    kernel_cpu_s: float = 0.0
     waited_s: float = 0.0
     inline: int = 0
     refused: int = 0
@@ -192,10 +197,10 @@ class Batcher:
         return await query.done
 
     def _multiply_now(self, model: Multiplier, group: int, planes: Planes, rows: int) -> Sums:
-        started = time.perf_counter()
+        started = _Stopwatch()
         sums = model.multiply(group, planes)
         self.stats.inline += 1
-        self._count(model, group, rows, 1, time.perf_counter() - started)
+        self._count(model, group, rows, 1, started.taken())
         return sums
 
     def _check_room(self, size: int) -> None:
@@ -259,12 +264,12 @@ class Batcher:
     def _run_short(self, line: _Line) -> None:
         batch = self._take(line)
         try:
-            answers, seconds = _multiply_all(line.model, line.group, batch)
+            answers, taken = _multiply_all(line.model, line.group, batch)
         except Exception as error:
             _fail(batch, error)
             return
         self.stats.inline += 1
-        self._finish(line, batch, answers, seconds)
+        self._finish(line, batch, answers, taken)
 
     def _run_long(self, line: _Line, loop: asyncio.AbstractEventLoop) -> None:
         batch = self._take(line)
@@ -278,7 +283,7 @@ class Batcher:
         self,
         line: _Line,
         batch: list[_Query],
-        work: asyncio.Future[tuple[list[Sums], float]],
+        work: asyncio.Future[tuple[list[Sums], Taken]],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._running -= 1
@@ -291,39 +296,43 @@ class Batcher:
         if self._waiting:
             self._pump_soon(loop)
 
-    def _finish(
-        self, line: _Line, batch: list[_Query], answers: list[Sums], seconds: float
-    ) -> None:
+    def _finish(self, line: _Line, batch: list[_Query], answers: list[Sums], taken: Taken) -> None:
         rows = sum(q.rows for q in batch)
-        self._count(line.model, line.group, rows, len(batch), seconds)
+        self._count(line.model, line.group, rows, len(batch), taken)
         for query, sums in zip(batch, answers, strict=True):
             if not query.done.done():
                 query.done.set_result(sums)
 
-    def _count(
-        self, model: Multiplier, group: int, rows: int, queries: int, seconds: float
-    ) -> None:
-        self._clock.learn(model, group, rows, seconds)
+    def _count(self, model: Multiplier, group: int, rows: int, queries: int, taken: Taken) -> None:
+        wall, processor = taken
+        self._clock.learn(model, group, rows, wall)
         self.stats.batches += 1
         self.stats.queries += queries
         self.stats.rows += rows
-        self.stats.kernel_s += seconds
+        self.stats.kernel_s += wall
+        self.stats.kernel_cpu_s += processor
 
 
-def _multiply_all(model: Multiplier, group: int, batch: list[_Query]) -> tuple[list[Sums], float]:
+class _Stopwatch:
+    def __init__(self) -> None:
+        self._wall, self._processor = time.perf_counter(), time.thread_time()
+
+    def taken(self) -> Taken:
+        return time.perf_counter() - self._wall, time.thread_time() - self._processor
+
+
+def _multiply_all(model: Multiplier, group: int, batch: list[_Query]) -> tuple[list[Sums], Taken]:
     """One product for all queries, and the seconds it took; the answers in their order."""
-    started = time.perf_counter()
+    started = _Stopwatch()
     if not batch:
-        return [], 0.0
+        return [], started.taken()
     if len(batch) == 1:
-        return [model.multiply(group, batch[0].planes)], time.perf_counter() - started
-    joined = [
-        np.concatenate(parts, axis=1) for parts in zip(*(q.planes for q in batch), strict=True)
-    ]
-    sums = model.multiply(group, joined)
+        return [model.multiply(group, batch[0].planes)], started.taken()
+    all_planes = zip(*(q.planes for q in batch), strict=True)
+    sums = model.multiply(group, [np.concatenate(planes, axis=1) for planes in all_planes])
     ends = np.cumsum([0, *(q.rows for q in batch)]).tolist()
     answers = [[part[start:stop] for part in sums] for start, stop in pairwise(ends)]
-    return answers, time.perf_counter() - started
+    return answers, started.taken()
 
 
 def _fail(batch: list[_Query], error: BaseException) -> None:

@@ -31,6 +31,7 @@ class BenchOptions:
         clients: numbers of concurrent clients, one measurement each.
         seconds: how long each lasts.
         rows: tokens of one pass; 1 is a reply being written.
+        more: further arguments of `tacita-server serve`.
     """
 
     models: Path
@@ -41,6 +42,7 @@ class BenchOptions:
     workers: int = 1
     threads: int | None = None
     device: str = "cpu"
+    more: tuple[str, ...] = ()
 
 
 def bench(options: BenchOptions, show: Callable[[str], None] = print) -> int:
@@ -91,6 +93,7 @@ def bench_server(options: BenchOptions) -> Iterator[int]:
         command += ["--workers", str(options.workers), "--device", options.device]
         command += ["--port-file", str(port_file), "--exit-with-stdin", "--log-level", "warning"]
         command += ["--threads", str(options.threads)] if options.threads else []
+        command += options.more
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=environment

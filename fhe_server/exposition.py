@@ -32,6 +32,7 @@ class _Collector:
             ("batches", stats.batches, "Products made for one or more rounds."),
             ("rows", stats.rows, "Rows multiplied."),
             ("kernel_seconds", stats.kernel_s, "Seconds spent in products."),
+            ("kernel_cpu_seconds", stats.kernel_cpu_s, "Processor seconds of those."),
             ("queue_seconds", stats.waited_s, "Seconds that rounds waited for their product."),
         ):
             yield CounterMetricFamily(f"tacita_{name}", text, value=value)
