@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from finish import elf_files, files, one_date
+from reachable import needed_libraries
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -192,8 +193,26 @@ def debian_changelog(package: Package) -> str:
     )
 
 
-def shared_library_depends(tree: Path, bundle: Path) -> list[str]:
-    """The Debian packages whose libraries the files of the bundle ask the loader for."""
+def owners_of(library: str) -> set[str]:
+    """The installed Debian packages that have a library of that file name."""
+    done = subprocess.run(
+        ["dpkg", "-S", f"*/{library}"], capture_output=True, text=True, check=False
+    )
+    return {line.split(": ")[0].partition(":")[0] for line in done.stdout.splitlines()}
+
+
+def outside_libraries(bundle: Path) -> set[str]:
+    """Names that files of the bundle ask the loader for, and that are not in it."""
+    elf = list(elf_files(bundle))
+    asked = {name for path in elf for name in needed_libraries(str(path))}
+    return asked - {path.name for path in bundle.rglob("*.so*")}
+
+
+def shared_library_depends(bundle: Path) -> list[str]:
+    """The Debian packages that the bundle asks for libraries which it does not have, with their least versions.
+
+    dpkg-shlibdeps knows the versions, but names the packages of bundled libraries too: those are taken out.
+    """
     private = sorted({str(path.parent) for path in elf_files(bundle) if ".so" in path.name})
     with tempfile.TemporaryDirectory() as folder:
         place(
@@ -204,8 +223,9 @@ def shared_library_depends(tree: Path, bundle: Path) -> list[str]:
         command += [f"-l{path}" for path in private]
         command += [f"-e{path}" for path in elf_files(bundle)]
         done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
-    found = done.stdout.strip().removeprefix("shlibs:Depends=")
-    return sorted(item.strip() for item in found.split(",") if item.strip())
+    found = done.stdout.strip().removeprefix("shlibs:Depends=").split(",")
+    wanted = {owner for name in outside_libraries(bundle) for owner in owners_of(name)}
+    return sorted(item.strip() for item in found if item.split()[0] in wanted)
 
 
 def control(package: Package, depends: list[str], size_kib: int) -> str:
@@ -260,7 +280,7 @@ def build(package: Package, bundle: Path, out: Path, compress: str) -> Path:
         ) if package.kind == "client" else None
         {"client": lay_out_client, "server": lay_out_server}[package.kind](tree, package)
         documents(tree, bundle, package)
-        depends = sorted([*shared_library_depends(tree, place_bundle), *DEPENDS[package.kind]])
+        depends = sorted([*shared_library_depends(place_bundle), *DEPENDS[package.kind]])
         write_control(tree, package, depends)
         one_date(tree, package.epoch)
         command = [
