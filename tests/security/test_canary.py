@@ -11,9 +11,11 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,7 +84,14 @@ def whole_messages(stream: bytes) -> Iterator[bytes]:
 @pytest.fixture(scope="module")
 def server() -> Iterator[ServerProcess]:
     with server_process() as running:
+        wait_until(lambda: listens(running.port), "nothing listens")
         yield running
+
+
+def listens(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=60):
+        return True
+    return False
 
 
 @pytest.fixture
@@ -221,9 +230,12 @@ def test_a_canary_in_the_name_of_a_file_is_found(tmp_path: Path) -> None:
 def test_a_canary_in_a_process_is_found(where: str) -> None:
     more = {"CANARY": PROMPT} if where == "environ" else {}
     arguments = [PROMPT] if where == "cmdline" else []
-    command = ["sh", "-c", "read x; exit", "sh", *arguments]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, **more})
+    command = ["sh", "-c", "echo ready; read x; exit", "sh", *arguments]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, env={**os.environ, **more})
     try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"  # before, /proc may still be empty
         found = leaks(shown_by_processes(with_children(process.pid)), needles(PROMPT))
     finally:
         process.communicate(b"\n", timeout=60)
