@@ -24,6 +24,7 @@ from app.events import (
     KeysStatus,
     Meter,
     Status,
+    reasons,
 )
 from app.library import Library
 from app.opening import OnFailure, Opening
@@ -64,6 +65,8 @@ class Controller(QObject):
         self.settings = settings
         self.library = Library(self)
         self.versions: dict[str, str] = {}
+        self.why_not: dict[str, str] = {}  # schemes that cannot be used on this computer
+        self.meter = Meter()
         self._settings_path = settings_path
         self._opening = Opening(engine, vault, self.library, self)
         self._connecting = Connecting(engine, self.library, settings, self.server_token, self)
@@ -90,7 +93,7 @@ class Controller(QObject):
         ):
             getattr(self._asking, name).connect(getattr(self, name))
         self.engine.status.connect(self.status_changed)
-        self.engine.meter.connect(self.meter_changed)
+        self.engine.meter.connect(self._take_meter)
 
     def _wire(self) -> None:
         """What happens in one part has its consequence in another."""
@@ -143,9 +146,14 @@ class Controller(QObject):
         versions = value.get("versions")
         if isinstance(versions, dict):
             self.versions = {str(name): str(found) for name, found in versions.items()}
+        self.why_not = reasons(value.get("schemes"))
         keyring = value.get("keyring")
         self._opening.take_keys(keyring if isinstance(keyring, dict) else {})
         self._connecting.connect_when_possible()
+
+    def _take_meter(self, meter: Meter) -> None:
+        self.meter = meter
+        self.meter_changed.emit(meter)
 
     def _engine_died(self, failure: Failure) -> None:
         self._connecting.engine_died()

@@ -59,6 +59,7 @@ class Meter:
     seconds_per_token: float = 0.0
     tokens_left: int | None = None
     rounds: int = 0
+    kinds: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, value: Json) -> Meter:
@@ -70,7 +71,24 @@ class Meter:
             number(value, "seconds_per_token"),
             left if isinstance(left, int) and left >= 0 else None,
             integer(value, "rounds"),
+            _pairs(value.get("kinds")),
         )
+
+
+def _pairs(value: object) -> dict[str, tuple[int, int]]:
+    """Bytes up and down by kind; what is no such pair is left out."""
+    found = value if isinstance(value, dict) else {}
+    return {
+        str(kind): (integer({"n": both[0]}, "n"), integer({"n": both[1]}, "n"))
+        for kind, both in found.items()
+        if isinstance(both, list) and len(both) == 2
+    }
+
+
+def reasons(value: object) -> dict[str, str]:
+    """Why a scheme cannot be used, by its name; those that can be used are left out."""
+    found = value if isinstance(value, dict) else {}
+    return {str(name): why for name, why in found.items() if isinstance(why, str) and why}
 
 
 @dataclass(frozen=True)
@@ -157,6 +175,8 @@ class ConnectionReport:
     models: tuple[str, ...] = ()
     seconds_per_token: float = 0.0
     mb_per_token: float = 0.0
+    certificate: str = ""  # fingerprint (SHA-256 in hex) of one that was shown but is not trusted
+    why_not: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, value: Json) -> ConnectionReport:
@@ -169,6 +189,8 @@ class ConnectionReport:
             tuple(name for name in names if isinstance(name, str)),
             number(value, "seconds_per_token"),
             number(value, "mb_per_token"),
+            string(value, "certificate_sha256"),
+            reasons(value.get("why_not")),
         )
 
 
@@ -181,6 +203,7 @@ class Connection:
     hint_bytes: int = 0
     layers: int = 0
     digest: str = ""
+    why_not: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, value: Json) -> Connection:
@@ -190,4 +213,5 @@ class Connection:
             integer(value, "hint_bytes"),
             integer(value, "layers"),
             string(value, "digest"),
+            reasons(value.get("schemes")),
         )

@@ -52,6 +52,7 @@ class Settings:
     zoom: int = 100
     language: str = ""
     notify: bool = True
+    tray: bool = False
     sidebar: bool = True
     width: int = 1060
     height: int = 760

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from fhe_client.chat_events import Status
@@ -30,19 +30,21 @@ class RoundWatcher:
         self._writer = writer
         self._clock = clock
         self._chat: OpenChat | None = None
-        self._earlier = (0, 0, 0, 0)
+        self._earlier: Mapping[str, tuple[int, int]] = {}
+        self._earlier_rounds = 0
         self._pace = Pace(clock)
         self._most = 0
         self._next = {"meter": 0.0, "layer": 0.0, "server_view": 0.0}
 
     def attach(self, chat: OpenChat) -> None:
-        """Follow this chat from now on."""
+        """Follow this chat from now on; tells what connecting has moved."""
         self._chat = chat
         self._pace = chat.pace
+        self._meter()
 
     def detach(self) -> None:
         """The chat is about to be closed; what it moved still counts."""
-        self._earlier = self._totals()
+        self._earlier, self._earlier_rounds = self._totals()
         self._chat = None
 
     def begin(self, most: int) -> None:
@@ -89,30 +91,29 @@ class RoundWatcher:
         self._next[what] = now + seconds
         return True
 
-    def _totals(self) -> tuple[int, int, int, int]:
-        """Bytes up, bytes down, bytes of hints, rounds since the engine started. Hints are counted apart."""
+    def _totals(self) -> tuple[dict[str, tuple[int, int]], int]:
+        """Bytes up and down by kind, and rounds, since the engine started."""
+        kinds = dict(self._earlier)
         if self._chat is None:
-            return self._earlier
+            return kinds, self._earlier_rounds
         traffic = self._chat.traffic()
-        hints_up, hints_down = traffic.of("hints")
-        now = (
-            traffic.bytes_up - hints_up,
-            traffic.bytes_down - hints_down,
-            hints_up + hints_down,
-            traffic.rounds,
-        )
-        up, down, hints, rounds = (a + b for a, b in zip(self._earlier, now, strict=True))
-        return up, down, hints, rounds
+        for kind, (up, down) in traffic.by_kind.items():
+            before = kinds.get(kind, (0, 0))
+            kinds[kind] = (before[0] + up, before[1] + down)
+        return kinds, self._earlier_rounds + traffic.rounds
 
     def _meter(self) -> None:
         if self._chat is None:
             return
-        up, down, hints, rounds = self._totals()
+        kinds, rounds = self._totals()
+        hints = sum(kinds.get("hints", (0, 0)))
+        moved = [both for kind, both in kinds.items() if kind != "hints"]  # hints are counted apart
         self._writer.event(
             "meter",
-            bytes_up=up,
-            bytes_down=down,
+            bytes_up=sum(up for up, _ in moved),
+            bytes_down=sum(down for _, down in moved),
             hint_bytes=hints,
+            kinds={kind: list(both) for kind, both in kinds.items()},
             seconds_per_token=self._pace.seconds_per_token,
             tokens_left_in_epoch=self._chat.tokens_left_in_epoch,
             rounds=rounds,

@@ -8,6 +8,7 @@ What it does is chosen by words in the last user message (``crash``, ``forever``
     FAKE_ENGINE_KEYS          the first state of the keys: keyring, missing, unavailable, session
     FAKE_ENGINE_CONNECT_ERROR a code: ``connect`` fails with it
     FAKE_ENGINE_LOG           path: every command is appended there, one JSON object a line
+    FAKE_ENGINE_NO_GLWE       why the scheme glwe cannot be used, if it cannot
     FAKE_ENGINE_PACE          seconds between pieces (screenshots), 0 by default
 """
 
@@ -51,6 +52,7 @@ OUTCOMES = {
     "private.test": ("unauthorised", "The server asks for a token."),
     "empty.test": ("no_such_model", "The server has no model of this name."),
 }
+SHOWN = "5d" * 32  # the fingerprint of the certificate that tls.test shows
 
 
 class Engine:
@@ -96,6 +98,7 @@ class Engine:
             versions={"tacita": "0.1.0", "torch": "none"},
             protocol_version=1,
             keyring=self.keys_value(),
+            schemes={"hint": None, "glwe": os.environ.get("FAKE_ENGINE_NO_GLWE")},
         )
 
     def keys_value(self) -> dict[str, str]:
@@ -112,7 +115,10 @@ class Engine:
         url = command["server"]["url"]
         for host, (outcome, message) in OUTCOMES.items():
             if host in url:
-                self.result(command, outcome=outcome, message=message)
+                if outcome == "tls" and command["server"].get("pinned_certificate") == SHOWN:
+                    break
+                shown = SHOWN if outcome == "tls" else None
+                self.result(command, outcome=outcome, message=message, certificate_sha256=shown)
                 return
         self.result(
             command,
@@ -207,6 +213,11 @@ class Engine:
             seconds_per_token=0.25 + 0.05 * (index % 5),
             tokens_left_in_epoch=self.slots,
             rounds=121 * (index + 1),
+            kinds={
+                "rounds": [self.up, self.down],
+                "hints": [900, 420_000_000],
+                "files": [800, 90_000],
+            },
         )
         if self.pace:
             self.stop_requested.wait(self.pace)

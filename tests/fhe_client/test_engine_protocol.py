@@ -72,7 +72,7 @@ def test_results_errors_and_states_have_the_documented_fields() -> None:
     result, error, status = (json.loads(line) for line in stream.getvalue().splitlines())
     assert result == {"event": "result", "id": 1, "a": 2}
     assert error == {
-        "event": "error", "id": None, "code": "c", "message": "m", "next_step": "n", "details": "d"
+        "event": "error", "id": None, "code": "c", "message": "m", "next_step": "n", "details": "d", "params": {},
     }  # fmt: skip
     assert status == {"event": "status", "state": "ready", "done": 0, "total": 0, "unit": "items"}
 
