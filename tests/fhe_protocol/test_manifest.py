@@ -19,6 +19,7 @@ from fhe_protocol.manifest import (
     canonical_json,
     parse_manifest,
 )
+from fhe_protocol.masks import mask_seed
 from tests.security.world import make_world
 
 GOOD: dict[str, Any] = json.loads(make_world().manifest.to_bytes())
@@ -128,6 +129,7 @@ BAD: dict[str, Change] = {
     "unknown parameters": put("model", "parameters", value="hint-512-16"),
     "parameters of its own": put("model", "parameters", value={"ring_degree": 512}),
     "parameters in a list": put("model", "parameters", value=["hint-1024-24"]),
+    "a weaker version of the parameters": put("model", "parameters", value="hint-1024-24-weak"),
     "no groups": put("model", "groups", value=[]),
     "groups in an object": put("model", "groups", value={"0": 1}),
     "too many groups": lambda d: d["model"].update(groups=d["model"]["groups"] * 1400),
@@ -198,6 +200,32 @@ def test_a_wrong_manifest_is_refused(name: str) -> None:
     with pytest.raises(ManifestError) as raised:
         parse(changed(BAD[name]))
     assert len(str(raised.value)) < 300
+
+
+ASKS_FOR_A_MASK: dict[str, Change] = {
+    "seed for all": put("model", "mask_seed", value="00" * 32),
+    "mask of a part": put(*PART, "mask", value="00" * 32),
+    "name of another part": put(*PART, "mask_name", value="g1/0"),
+    "digest of its own": put("model", "model_digest", value="00" * 32),
+}
+
+
+@pytest.mark.parametrize("name", ASKS_FOR_A_MASK)
+def test_a_manifest_that_asks_for_a_mask_of_its_choosing_gets_an_unpredictable_one(
+    name: str,
+) -> None:
+    """Masks are named by a digest that the client computes over the whole model, the request included."""
+    asking, good = parse(changed(ASKS_FOR_A_MASK[name])), parse(GOOD)
+    assert asking.model_digest != good.model_digest
+    seeds = {
+        mask_seed(manifest.parameters, manifest.mask_name(group, part))
+        for manifest in (asking, good)
+        for group, part in manifest.parts
+    }
+    assert len(seeds) == 2 * len(good.parts)
+    for group, part in asking.parts:
+        assert asking.mask_name(group, part).model_digest == asking.model_digest
+        assert asking.mask_name(group, part).name == group.part_name(part)
 
 
 def test_every_missing_field_is_refused() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -281,6 +284,53 @@ def test_a_silent_server_is_given_up(manifest: Manifest, frame: bytes, size: int
     with scripted_server(lambda connection, head: connection.recv(1)) as url:
         channel = channel_to(url, manifest, timeouts)
         with pytest.raises(ServerTimeoutError):
+            channel.exchange(frame, size)
+        channel.close()
+
+
+def upgraded(*more: str) -> Callable[[socket.socket, bytes], None]:
+    """A script that grants a WebSocket, with further headers, reads a query and trickles an answer."""
+
+    def script(connection: socket.socket, head: bytes) -> None:
+        key = head.lower().partition(b"sec-websocket-key: ")[2].partition(b"\r\n")[0]
+        key = head[head.lower().index(key) :][: len(key)]
+        accept = base64.b64encode(
+            hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()
+        )
+        lines = ["HTTP/1.1 101 x", f"Sec-WebSocket-Accept: {accept.decode()}", *more, "", ""]
+        connection.sendall("\r\n".join(lines).encode())
+        connection.recv(1 << 16)
+        connection.sendall(b"\x82\x7e\xff\xff")
+        while True:  # until the other side hangs up
+            connection.sendall(b"x")
+            time.sleep(0.05)
+
+    return script
+
+
+def test_an_answer_that_trickles_is_given_up(manifest: Manifest, frame: bytes) -> None:
+    """Each byte comes in time, all of them never would."""
+    asked: list[bytes] = []
+    script = upgraded()
+
+    def counted(connection: socket.socket, head: bytes) -> None:
+        asked.append(head)
+        script(connection, head)
+
+    timeouts = Timeouts(connect=30, control=30, stall=0.5, rate=1e6, tries=2, first_wait=0)
+    with scripted_server(counted) as url:
+        channel = channel_to(url, manifest, timeouts)
+        with pytest.raises(ServerTimeoutError):
+            channel.exchange(frame, 65_535)
+        channel.close()
+    assert len(asked) == timeouts.tries
+
+
+def test_compressed_websockets_are_refused(manifest: Manifest, frame: bytes, size: int) -> None:
+    """Nobody offered an extension; one that inflates would be a bomb."""
+    with scripted_server(upgraded("Sec-WebSocket-Extensions: permessage-deflate")) as url:
+        channel = channel_to(url, manifest)
+        with pytest.raises(ProtocolBreachError, match="extension"):
             channel.exchange(frame, size)
         channel.close()
 
