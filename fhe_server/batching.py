@@ -6,7 +6,8 @@ that wait for one group are taken together, up to a number of rows.
 
 Which group comes next decides how much is shared. Clients walk through the groups of a model in the same order, so the
 group that comes *first* in that order is served first: who is ahead waits for who is behind, and from then on they
-walk together, one product for all. Nobody waits longer than `max_wait_s` for that.
+walk together, one product for all. Nobody waits longer than `max_wait_s` for that. It must be far more than serving
+every client once on its own takes, or the crowd falls apart and stays so.
 
 Products of up to `INLINE_S` run on the event loop, where two thread switches would cost more; longer ones run in a
 worker thread, and short ones pass them meanwhile.
@@ -75,7 +76,7 @@ class BatchLimits:
     """
 
     max_rows: int = 256
-    max_wait_s: float = 0.05
+    max_wait_s: float = 0.25
     max_waiting: int = 1024
     max_waiting_bytes: int = 512 << 20
     threads: int = 1

@@ -53,8 +53,10 @@ def bench(options: BenchOptions, show: Callable[[str], None] = print) -> int:
     """
     manifest = Artefact(options.models / options.model).manifest
     show(f"{options.model}, {options.rows} token(s) a pass, {options.workers} process(es)")
-    show("| clients | tokens/s | round p50 ms | p99 ms | slowest / median client |")
-    show("|---|---|---|---|---|")
+    show(
+        "| clients | tokens/s | round p50 ms | p99 ms | p99/p50 of one kind | slowest / median client |"
+    )
+    show("|---|---|---|---|---|---|")
     passes = [random_pass(manifest, options.rows, seed) for seed in range(_PASSES)]
     with bench_server(options) as port:
         for count in options.clients:
@@ -76,7 +78,7 @@ def table_row(count: int, report: LoadReport, manifest: Manifest, rows: int) -> 
     """One line of the table."""
     speed = report.tokens_per_second(len(manifest.groups)) * rows
     p50, p99 = (report.percentile(x) * 1e3 for x in (0.5, 0.99))
-    return f"| {count} | {speed:.1f} | {p50:.2f} | {p99:.2f} | {report.fairness:.2f} |"
+    return f"| {count} | {speed:.1f} | {p50:.2f} | {p99:.2f} | {report.spread:.1f} | {report.fairness:.2f} |"
 
 
 @contextmanager

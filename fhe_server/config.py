@@ -127,7 +127,7 @@ class Settings:
     )
     max_batch_wait_ms: float = _setting(
         "engine",
-        50.0,
+        250.0,
         values.number(0, 60_000, float),
         "How long a round may be passed over so that others can catch up with it.",
     )

@@ -85,12 +85,14 @@ class LoadReport:
         cpu_s: processor time of the load generator in it.
         rounds: of each client.
         times: seconds of every round.
+        by_step: the same, for each place in the pass.
     """
 
     seconds: float = 0.0
     cpu_s: float = 0.0
     rounds: list[int] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
+    by_step: dict[int, list[float]] = field(default_factory=dict)
 
     def tokens_per_second(self, rounds_per_token: int) -> float:
         """All clients together."""
@@ -99,6 +101,15 @@ class LoadReport:
     def percentile(self, share: float) -> float:
         """Seconds that `share` of all rounds stayed under."""
         return float(np.quantile(np.array(self.times), share)) if self.times else float("nan")
+
+    @property
+    def spread(self) -> float:
+        """p99 over p50 of rounds of the same kind; the middle one of all kinds.
+
+        Kinds differ by more than ten times in size (a head of 49,152 outputs, a projection of 576).
+        """
+        ratios = [np.quantile(t, 0.99) / np.quantile(t, 0.5) for t in self.by_step.values()]
+        return float(np.median(ratios)) if ratios else float("nan")
 
     @property
     def fairness(self) -> float:
@@ -195,10 +206,10 @@ def run_load(
     report = LoadReport()
     with _clients(address, path, passes, token) as (selector, clients):
         begun = time.perf_counter()
-        _run_until(begun + warm_up_s, selector, clients, None, on_answer)
+        _run_until(begun + warm_up_s, selector, clients, LoadReport(), on_answer)
         before = [c.rounds for c in clients]
         started, cpu = time.perf_counter(), time.process_time()
-        _run_until(started + seconds, selector, clients, report.times, on_answer)
+        _run_until(started + seconds, selector, clients, report, on_answer)
         report.seconds = time.perf_counter() - started
         report.cpu_s = time.process_time() - cpu
         report.rounds = [c.rounds - b for c, b in zip(clients, before, strict=True)]
@@ -245,7 +256,7 @@ def _run_until(
     end: float,
     selector: selectors.BaseSelector,
     clients: list[_Client],
-    times: list[float] | None,
+    report: LoadReport,
     on_answer: OnAnswer | None,
 ) -> None:
     while time.perf_counter() < end:
@@ -258,8 +269,9 @@ def _run_until(
                 client.send()
                 _watch(selector, client)
             if events & selectors.EVENT_READ and (answer := client.receive()) is not None:
-                if times is not None:
-                    times.append(time.perf_counter() - client.started)
+                taken = time.perf_counter() - client.started
+                report.times.append(taken)
+                report.by_step.setdefault(client.position, []).append(taken)
                 if on_answer is not None:
                     on_answer(client.number, client.position, answer)
                 client.advance()
