@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from PySide6.QtCore import QByteArray, QSize, Qt
 from PySide6.QtGui import QIcon, QPainter, QPixmap
 from PySide6.QtSvg import QSvgRenderer
@@ -25,8 +27,11 @@ def pixmap(name: str, colour: str, size: int, ratio: float = 1.0) -> QPixmap:
 
 def icon(name: str, colour: str | None = None, disabled: str | None = None) -> QIcon:
     """An icon with pixmaps for 100, 200 and 300 % scaling."""
-    normal = colour or theme.colours().text
-    faded = disabled or theme.colours().muted
+    return _icon(name, colour or theme.colours().text, disabled or theme.colours().muted)
+
+
+@cache
+def _icon(name: str, normal: str, faded: str) -> QIcon:
     made = QIcon()
     for ratio in (1.0, 2.0, 3.0):
         made.addPixmap(pixmap(name, normal, 20, ratio), QIcon.Mode.Normal)

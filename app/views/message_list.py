@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from PySide6.QtCore import QEvent, QObject, QPoint, Qt, QTimer, Signal
-from PySide6.QtGui import QResizeEvent
+from PySide6.QtGui import QResizeEvent, QShowEvent
 from PySide6.QtWidgets import QScrollArea, QVBoxLayout, QWidget
 
 from app import theme
@@ -14,8 +14,10 @@ from app.views import parts
 from app.views.message_view import MessageView
 from fhe_client.history import Message, MessageState
 
-PAGE = 30
-MOST_SHOWN = 4 * PAGE
+PAGE = 12  # drawn at once when a chat opens
+STEP = 2  # drawn at a time while scrolling, so that no step is felt
+STEP_MS = 10
+MOST_SHOWN = 120
 NEAR_END = 32
 
 
@@ -44,12 +46,13 @@ class MessageList(QScrollArea):
         self._following = True
         self._anchor: tuple[QWidget, int] | None = None  # stays at this height in the viewport
         self._placing = False
+        self._filling = QTimer(self, interval=STEP_MS)
         self._column = QWidget()
         self._layout = QVBoxLayout(self._column)
         self._layout.setSpacing(theme.SMALL)
         parts.margins(self._layout, 0, theme.WIDE)
-        self._more = parts.button(self.tr("Show earlier messages"), self.show_earlier)
-        self._later = parts.button(self.tr("Show later messages"), self.show_later)
+        self._more = parts.button(self.tr("Show earlier messages"), self._to_top)
+        self._later = parts.button(self.tr("Show later messages"), self._to_bottom)
         self._layout.addWidget(self._more, 0, Qt.AlignmentFlag.AlignHCenter)
         self._layout.addWidget(self._later, 0, Qt.AlignmentFlag.AlignHCenter)
         self._layout.addStretch(1)
@@ -64,6 +67,7 @@ class MessageList(QScrollArea):
         bar = self.verticalScrollBar()
         bar.valueChanged.connect(self._scrolled)
         bar.rangeChanged.connect(self._range_changed)
+        self._filling.timeout.connect(self._fill)
         self.viewport().installEventFilter(self)
 
     # -- contents --------------------------------------------------------------------------------
@@ -129,10 +133,10 @@ class MessageList(QScrollArea):
                 self._messages[index] = message
                 return
 
-    def show_earlier(self) -> None:
-        """Draw another page above; what is in sight stays where it is."""
+    def show_earlier(self, count: int = STEP) -> None:
+        """Draw some messages more above; what is in sight stays where it is."""
         self._hold(self._first)
-        for _ in range(min(PAGE, self._first)):
+        for _ in range(min(count, self._first)):
             self._first -= 1
             self._insert(self._first)
         while self._last - self._first > MOST_SHOWN:
@@ -140,16 +144,36 @@ class MessageList(QScrollArea):
             self._drop(self._last)
         self._show_ends()
 
-    def show_later(self) -> None:
-        """Draw another page below; what is in sight stays where it is."""
+    def show_later(self, count: int = STEP) -> None:
+        """Draw some messages more below; what is in sight stays where it is."""
         self._hold(self._last - 1)
-        for _ in range(min(PAGE, len(self._messages) - self._last)):
+        for _ in range(min(count, len(self._messages) - self._last)):
             self._insert(self._last)
             self._last += 1
         while self._last - self._first > MOST_SHOWN:
             self._drop(self._first)
             self._first += 1
         self._show_ends()
+
+    def _fill(self) -> None:
+        """Draw ahead of the user's scrolling, a view's height each way, a few messages at a time."""
+        bar, ahead = self.verticalScrollBar(), self.viewport().height()
+        if not self.isVisible():
+            self._filling.stop()
+        elif self._first > 0 and bar.value() < ahead:
+            self.show_earlier()
+        elif self._last < len(self._messages) and bar.maximum() - bar.value() < ahead:
+            self.show_later()
+        else:
+            self._filling.stop()
+
+    def _to_top(self) -> None:
+        self.verticalScrollBar().setValue(0)
+        self._filling.start()
+
+    def _to_bottom(self) -> None:
+        self._to_end()
+        self._filling.start()
 
     def _show_ends(self) -> None:
         self._more.setVisible(self._first > 0)
@@ -215,6 +239,7 @@ class MessageList(QScrollArea):
         self._following = True
         self._anchor = None
         self._to_end()
+        self._filling.start()
         QTimer.singleShot(0, self, self._range_changed)
 
     def _to_end(self) -> None:
@@ -227,6 +252,10 @@ class MessageList(QScrollArea):
 
     def _hold(self, index: int) -> None:
         """Keep this message where it is while others come and go around it."""
+        if self._following:
+            return  # the end is what stays in sight
+        if self._anchor is not None and self._anchor[0] in self._views.values():
+            return  # not measured anew in the middle of a layout
         view = self._views.get(self._messages[index].id) if self._messages else None
         self._anchor = None if view is None else (view, self._top_of(view))
 
@@ -237,10 +266,7 @@ class MessageList(QScrollArea):
         self._anchor = None
         self._following = value >= bar.maximum() - NEAR_END and self._last == len(self._messages)
         self._place_jump()
-        if value == 0 and bar.maximum() > 0 and self._first > 0:
-            self.show_earlier()
-        elif value == bar.maximum() and 0 < self._last < len(self._messages):
-            self.show_later()
+        self._filling.start()
 
     def _range_changed(self) -> None:
         if (
@@ -263,6 +289,11 @@ class MessageList(QScrollArea):
             (self.width() - size.width()) // 2, self.height() - size.height() - theme.NORMAL
         )
         self._jump.raise_()
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Draw ahead again."""
+        super().showEvent(event)
+        self._filling.start()
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Keep the button in its place."""

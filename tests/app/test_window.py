@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QApplication, QMessageBox
 
 from app.vault import HistoryKey
 from app.views.main_window import MainWindow
-from fhe_client.history import History, MessageState, Role
+from fhe_client.history import MessageState
 from tests.app.helpers import WAIT_MS, Desk
 
 
@@ -384,26 +384,6 @@ def test_session_only_keys_keep_nothing_and_say_so(desk: Desk, profile: Path) ->
     assert "in memory only" in window._settings_dialog.data.where.text()
     window._settings_dialog.accept()
     assert not (profile / "data" / "history.db").exists()
-
-
-def test_a_big_chat_opens_with_its_end_and_grows_upwards(
-    desk: Desk, history_key: HistoryKey
-) -> None:
-    history = History(history_key.path, history_key.key)
-    chat = history.new_chat("Long")
-    parent = None
-    with history.transaction():
-        for index in range(2_000):
-            role = Role.USER if index % 2 == 0 else Role.ASSISTANT
-            parent = history.add_message(chat.id, role, f"message {index}", parent=parent).id
-    history.close()
-    window = desk.ready()
-    window.controller.library.open_chat(chat.id)
-    assert len(window.page.messages.views()) == 30
-    bar = window.page.messages.verticalScrollBar()
-    desk.until(lambda: bar.maximum() > 0 and bar.value() == bar.maximum())
-    bar.setValue(0)
-    desk.until(lambda: len(window.page.messages.views()) == 60 and bar.value() > 0)
 
 
 def test_scrolling_up_is_not_yanked_back(desk: Desk) -> None:
