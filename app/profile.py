@@ -33,11 +33,20 @@ def rotate(passphrase: str | None) -> str:
 def export_recovery(path: Path, recovery_passphrase: str, passphrase: str | None) -> None:
     """Write the key, locked by a passphrase of its own, into a file readable by its owner alone."""
     text = KeyStore().export_recovery(recovery_passphrase, passphrase)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(handle, "w", encoding="ascii") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    temporary = path.with_name(
+        f"{path.name}.{os.getpid()}.tmp"
+    )  # an old file stays whole till then
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with open(handle, "w", encoding="ascii") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
 
 
 def import_recovery(path: Path, recovery_passphrase: str, new_passphrase: str | None) -> None:
@@ -88,3 +97,9 @@ def clear_hints(keep: str = "") -> int:
         if not keep or path.stem != keep:
             path.unlink(missing_ok=True)
     return hints_size()
+
+
+def local_models() -> tuple[str, ...]:
+    """Names of the models that were imported on this computer."""
+    folder = Home.locate().data / "models"
+    return tuple(sorted(path.parent.name for path in folder.glob("*/manifest.json")))

@@ -96,11 +96,24 @@ def connection_words(report: ConnectionReport) -> tuple[str, str]:
             translate("connection", "Choose another model, or leave the model empty."),
         ),
     }
+    if report.certificate:
+        return _shown_certificate()
     fallback = (
         report.message or translate("connection", "The connection could not be tested."),
         translate("connection", "Check the URL and try again."),
     )
     return known.get(report.outcome, fallback)
+
+
+def _shown_certificate() -> tuple[str, str]:
+    return (
+        translate("connection", "Your system does not trust the server's certificate."),
+        translate(
+            "connection",
+            "Ask the server's operator for its SHA-256 fingerprint and compare all of it with the "
+            "one below. Pin it only if they are the same.",
+        ),
+    )
 
 
 def _good_connection(report: ConnectionReport) -> tuple[str, str]:

@@ -68,8 +68,17 @@ class Settings:
 
     def add_server(self, server: SavedServer) -> None:
         """Save a server, or replace the one with the same URL."""
-        kept = [other for other in self.servers if other.url != server.url]
-        self.servers = [*kept, server]
+        if self.saved_server(server.url) is None:
+            self.servers = [*self.servers, server]
+        else:
+            self.replace_server(server.url, server)
+
+    def replace_server(self, url: str, server: SavedServer) -> None:
+        """Put a server in the place of the one with ``url``, which may have been in use."""
+        others = [other for other in self.servers if other.url == url or other.url != server.url]
+        self.servers = [server if other.url == url else other for other in others]
+        if self.server == url:
+            self.server = server.url
 
     def remove_server(self, url: str) -> None:
         """Forget a server; the choice falls back to the local one if it was in use."""

@@ -166,7 +166,8 @@ class FirstRunPage(QScrollArea):
         server = LOCAL
         if self.remote.isChecked():
             server = self.form.url
-            self._controller.settings.add_server(SavedServer(server, "", self.form.model))
+            chosen = SavedServer(server, "", self.form.model, self.form.pin)
+            self._controller.settings.add_server(chosen)
         self.error.hide()
         self.start_button.setEnabled(False)
         self._controller.finish_first_run(

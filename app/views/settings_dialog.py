@@ -18,7 +18,8 @@ from app import theme
 from app.controller import Controller
 from app.views import parts
 from app.views.data_dialogs import DataDialogs
-from app.views.settings_pages import AboutPage, AppearancePage, DataPage, ModelPage
+from app.views.settings_model import ModelPage
+from app.views.settings_pages import AboutPage, AppearancePage, DataPage
 from app.views.settings_privacy import PrivacyPage
 from app.views.settings_server import ServerPage
 

@@ -113,6 +113,10 @@ class KeyTools(QWidget):
     def ask_export(self, path: Path) -> KeyDialog:
         """Write a recovery file, locked by a passphrase of its own."""
         text = self.tr("Choose a passphrase for this file. Keep the file away from this computer.")
+        button = (self.tr("Save"), "primary")
+        if path.exists():
+            replaced = self.tr("“{0}” exists already and will be replaced.").format(path.name)
+            text, button = f"{replaced} {text}", (self.tr("Replace the file"), "danger")
         fields = [*self._opening(), Field(self.tr("Passphrase of the file"), repeated=True)]
 
         def go(dialog: KeyDialog, answers: list[str]) -> None:
@@ -122,7 +126,6 @@ class KeyTools(QWidget):
                 path, answers[-1], opening, lambda: self._done(dialog, done), dialog.failed
             )
 
-        button = (self.tr("Save"), "primary")
         return self._open(self.tr("Save a recovery file"), text, fields, button, go)
 
     def _choose_import(self) -> None:

@@ -1,20 +1,10 @@
-"""Settings pages: *Model*, *Appearance*, *Data*, *About*."""
+"""Settings pages: *Appearance*, *Data*, *About*."""
 
 from __future__ import annotations
 
-from PySide6.QtCore import QTimer, QUrl, Signal
+from PySide6.QtCore import Qt, QUrl, Signal
 from PySide6.QtGui import QDesktopServices
-from PySide6.QtWidgets import (
-    QCheckBox,
-    QComboBox,
-    QDoubleSpinBox,
-    QFormLayout,
-    QLineEdit,
-    QPlainTextEdit,
-    QSpinBox,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QCheckBox, QComboBox, QSystemTrayIcon, QVBoxLayout, QWidget
 
 from app import i18n, theme
 from app.controller import Controller
@@ -22,120 +12,13 @@ from app.key_actions import KeyActions
 from app.views import parts
 from app.views.data_dialogs import DataDialogs
 from app.views.key_dialogs import KeyDialog
+from app.views.licences import LicencesDialog
 from app.views.settings_keys import ask_erase
+from app.views.settings_model import form_layout
 from fhe_client.home import Home
 
-SAVE_AFTER_MS = 400
 ZOOM_STEPS = (80, 90, 100, 110, 125, 150, 175, 200)
-_MODEL_SETTINGS = ("max_tokens", "temperature", "top_p", "seed")
-_LOOK_SETTINGS = ("appearance", "zoom", "language", "notify")
-
-
-def _form() -> QFormLayout:
-    form = QFormLayout()
-    form.setHorizontalSpacing(theme.WIDE)
-    form.setVerticalSpacing(theme.NORMAL)
-    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-    return form
-
-
-class ModelPage(QWidget):
-    """System prompt and sampling."""
-
-    def __init__(self, controller: Controller, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._controller = controller
-        self.prompt = QPlainTextEdit()
-        self.prompt.setAccessibleName(self.tr("System prompt"))
-        self.prompt.setPlaceholderText(self.tr("for example: Answer in short sentences."))
-        self.prompt.setFixedHeight(110)
-        self.prompt.setTabChangesFocus(True)
-        self.temperature = self._decimal(0.0, 2.0, self.tr("Temperature"))
-        self.top_p = self._decimal(0.05, 1.0, self.tr("Top-p"))
-        self.max_tokens = QSpinBox()
-        self.max_tokens.setRange(1, 8192)
-        self.max_tokens.setAccessibleName(self.tr("Longest reply"))
-        self.max_tokens.setSuffix(self.tr(" tokens"))
-        self.seed = QLineEdit()
-        self.seed.setPlaceholderText(self.tr("another reply each time"))
-        self.seed.setAccessibleName(self.tr("Seed"))
-        self._saving = QTimer(self, interval=SAVE_AFTER_MS, singleShot=True)
-        self._lay_out()
-        self.fill()
-        self._wire()
-
-    def _decimal(self, low: float, high: float, name: str) -> QDoubleSpinBox:
-        box = QDoubleSpinBox()
-        box.setRange(low, high)
-        box.setSingleStep(0.05)
-        box.setAccessibleName(name)
-        return box
-
-    def _lay_out(self) -> None:
-        form = _form()
-        form.addRow(self.tr("System &prompt"), self.prompt)
-        form.addRow(self.tr("&Temperature"), self.temperature)
-        form.addRow(self.tr("T&op-p"), self.top_p)
-        form.addRow(self.tr("&Longest reply"), self.max_tokens)
-        form.addRow(self.tr("&Seed"), self.seed)
-        layout = QVBoxLayout(self)
-        parts.margins(layout, 0)
-        layout.addLayout(form)
-        layout.addWidget(
-            parts.label(
-                self.tr(
-                    "The system prompt is kept encrypted with your chats. "
-                    "Temperature 0 always takes the likeliest word."
-                ),
-                "muted",
-                wrap=True,
-            )
-        )
-        layout.addLayout(parts.row(1, parts.button(self.tr("Reset this page"), self.reset)))
-
-    def _wire(self) -> None:
-        self._saving.timeout.connect(self.save)
-        for signal in (
-            self.prompt.textChanged,
-            self.temperature.valueChanged,
-            self.top_p.valueChanged,
-            self.max_tokens.valueChanged,
-            self.seed.textChanged,
-        ):
-            signal.connect(lambda *_: self._saving.start())
-
-    def fill(self) -> None:
-        """Show the present settings."""
-        chosen = self._controller.settings
-        self.prompt.setPlainText(self._controller.system_prompt())
-        self.temperature.setValue(chosen.temperature)
-        self.top_p.setValue(chosen.top_p)
-        self.max_tokens.setValue(chosen.max_tokens)
-        self.seed.setText("" if chosen.seed is None else str(chosen.seed))
-
-    def save(self) -> None:
-        """Keep what is shown."""
-        chosen = self._controller.settings
-        chosen.temperature = self.temperature.value()
-        chosen.top_p = self.top_p.value()
-        chosen.max_tokens = self.max_tokens.value()
-        text = self.seed.text().strip()
-        chosen.seed = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
-        self._controller.set_system_prompt(self.prompt.toPlainText())
-        self._controller.save_settings()
-
-    def reset(self) -> None:
-        """Back to the defaults."""
-        self._controller.settings.reset(*_MODEL_SETTINGS)
-        self._controller.set_system_prompt("")
-        self.fill()
-        self.save()
-
-    def hideEvent(self, event: object) -> None:
-        """Leaving the page never loses a change."""
-        if self._saving.isActive():
-            self._saving.stop()
-            self.save()
+_LOOK_SETTINGS = ("appearance", "zoom", "language", "notify", "tray")
 
 
 class AppearancePage(QWidget):
@@ -162,16 +45,21 @@ class AppearancePage(QWidget):
         self.language.setAccessibleName(self.tr("Language"))
         for code, name in i18n.LANGUAGES.items():
             self.language.addItem(name or self.tr("As the system"), code)
-        self.notify = QCheckBox(self.tr("Mark the task bar when an answer is ready"))
+        self.notify = QCheckBox(self.tr("Tell me when an answer is ready, without a word of it"))
+        self.tray = QCheckBox(self.tr("Show an icon in the system tray"))
+        self.tray.setEnabled(QSystemTrayIcon.isSystemTrayAvailable())
+        if not self.tray.isEnabled():
+            self.tray.setToolTip(self.tr("This desktop has no system tray."))
         self._lay_out()
         self.fill()
         self.look.activated.connect(self.save)
         self.zoom.activated.connect(self.save)
         self.language.activated.connect(self.save)
         self.notify.clicked.connect(self.save)
+        self.tray.clicked.connect(self.save)
 
     def _lay_out(self) -> None:
-        form = _form()
+        form = form_layout()
         form.addRow(self.tr("&Look"), self.look)
         form.addRow(self.tr("Text &size"), self.zoom)
         form.addRow(self.tr("La&nguage"), self.language)
@@ -179,6 +67,7 @@ class AppearancePage(QWidget):
             "", parts.label(self.tr("A new language is used from the next start."), "muted")
         )
         form.addRow("", self.notify)
+        form.addRow("", self.tray)
         layout = QVBoxLayout(self)
         parts.margins(layout, 0)
         layout.addLayout(form)
@@ -192,6 +81,7 @@ class AppearancePage(QWidget):
         self.zoom.setCurrentIndex(self.zoom.findData(nearest))
         self.language.setCurrentIndex(max(self.language.findData(chosen.language), 0))
         self.notify.setChecked(chosen.notify)
+        self.tray.setChecked(chosen.tray)
 
     def save(self) -> None:
         """Keep what is shown, and dress the window anew."""
@@ -200,6 +90,7 @@ class AppearancePage(QWidget):
         chosen.zoom = int(self.zoom.currentData())
         chosen.language = str(self.language.currentData())
         chosen.notify = self.notify.isChecked()
+        chosen.tray = self.tray.isChecked()
         self._controller.save_settings()
         self.changed.emit()
 
@@ -243,7 +134,7 @@ class DataPage(QWidget):
 
 
 class AboutPage(QWidget):
-    """Versions, licence, the folder of the logs."""
+    """Versions, licences, the folder of the logs."""
 
     def __init__(self, controller: Controller, version: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -257,10 +148,7 @@ class AboutPage(QWidget):
         )
         layout.addWidget(
             parts.label(
-                self.tr(
-                    "Apache License 2.0. Built with Qt (LGPL 3), PyTorch, Transformers and "
-                    "others; see the licences in the installation folder."
-                ),
+                self.tr("Apache License 2.0. Built with the work of many others."),
                 "muted",
                 wrap=True,
             )
@@ -268,7 +156,15 @@ class AboutPage(QWidget):
         versions = "\n".join(f"{name} {found}" for name, found in controller.versions.items())
         layout.addWidget(parts.label(versions, "muted", name="versions"))
         logs = parts.button(self.tr("Open the log folder"), self._open_logs)
-        layout.addLayout(parts.row(logs, 1))
+        licences = parts.button(self.tr("Licences…"), self.show_licences, name="licences")
+        layout.addLayout(parts.row(licences, logs, 1))
+
+    def show_licences(self) -> LicencesDialog:
+        """List the libraries and their licences."""
+        dialog = LicencesDialog(self)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.open()
+        return dialog
 
     def _open_logs(self) -> None:
         folder = Home.locate().ensure().log

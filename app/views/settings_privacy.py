@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from app import sentences, theme
@@ -9,6 +10,8 @@ from app.controller import Controller
 from app.events import Failure, KeysStatus
 from app.views import parts
 from app.views.key_choice import KeyChoice
+from app.views.padding_choice import PaddingChoice
+from app.views.sent_dialog import SentDialog
 from app.views.settings_keys import KeyTools
 
 
@@ -37,7 +40,10 @@ class PrivacyPage(QWidget):
         layout.addWidget(frame)
         self.tools = KeyTools(controller)
         layout.addWidget(self.tools)
+        self.padding = PaddingChoice(controller)
+        layout.addWidget(self.padding)
         layout.addWidget(self._everything_sent())
+        layout.addLayout(parts.row(1, parts.button(self.tr("Reset this page"), self.reset)))
         controller.keys_changed.connect(self._show)
         self.choice.changed.connect(self._changed)
         self._show(controller.keys)
@@ -46,21 +52,30 @@ class PrivacyPage(QWidget):
     def _everything_sent(self) -> QWidget:
         frame, layout = parts.card()
         layout.addWidget(parts.label(self.tr("Everything this app sends"), "strong"))
-        for text in (
-            self.tr("Encrypted activations to the server you chose, one message per layer group."),
-            self.tr(
-                "Requests to that server for its description, the model's small part and hints."
-            ),
-            self.tr("The server's access token, if you entered one, to that server."),
-            self.tr("Nothing else: no telemetry, no update check, no crash report."),
-        ):
-            layout.addWidget(parts.label(f"•  {text}", wrap=True))
+        text = self.tr(
+            "Only encrypted numbers and technical requests, to the server you chose and to nobody "
+            "else: no telemetry, no update check, no crash report."
+        )
+        layout.addWidget(parts.label(text, wrap=True))
+        more = parts.button(self.tr("Show each kind with its bytes…"), self.show_sent, name="sent")
+        layout.addLayout(parts.row(more, 1))
         return frame
+
+    def show_sent(self) -> SentDialog:
+        """Every kind of thing that leaves this computer, with the bytes of this session."""
+        dialog = SentDialog(self._controller, self)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.open()
+        return dialog
+
+    def reset(self) -> None:
+        """Back to the defaults. The key stays where it is."""
+        self.padding.reset()
 
     def _show(self, keys: KeysStatus) -> None:
         self.state.setText(sentences.keys_words(keys))
-        self.detail.setText(keys.detail)
-        self.detail.setVisible(bool(keys.detail))
+        backend = self.tr("Keyring: {0}").format(keys.backend) if keys.backend else ""
+        parts.say(self.detail, keys.detail or backend)
         self.choice.show_keys(keys)
         self._changed()
 
