@@ -136,12 +136,17 @@ class Estimate:
 
 @dataclass(frozen=True)
 class ServerView:
-    """The first bytes of a query exactly as they were sent: ``rows`` tokens of ``width`` values."""
+    """The first bytes of a query exactly as they were sent: ``rows`` tokens of ``width`` values.
+
+    ``index`` of ``total`` says which of the model's groups of layers it was.
+    """
 
     group: str
     rows: int
     width: int
     head: bytes
+    index: int = 0
+    total: int = 0
 
     @classmethod
     def parse(cls, value: Json) -> ServerView:
@@ -149,7 +154,14 @@ class ServerView:
             head = base64.b64decode(string(value, "head"), validate=True)
         except (binascii.Error, ValueError):
             head = b""
-        return cls(string(value, "group"), integer(value, "rows"), integer(value, "n"), head[:3072])
+        return cls(
+            string(value, "group"),
+            integer(value, "rows"),
+            integer(value, "n"),
+            head[:3072],
+            integer(value, "index"),
+            integer(value, "total"),
+        )
 
 
 @dataclass(frozen=True)

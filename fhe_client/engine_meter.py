@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 METER_SECONDS = 0.1
 LAYER_SECONDS = 0.02
-VIEW_SECONDS = 0.2
+VIEW_SECONDS = 2.0
+"""Of one group: the first pass shows them all, later ones what is new."""
 HEAD_BYTES = 3072
 
 
@@ -34,7 +35,7 @@ class RoundWatcher:
         self._earlier_rounds = 0
         self._pace = Pace(clock)
         self._most = 0
-        self._next = {"meter": 0.0, "layer": 0.0, "server_view": 0.0}
+        self._next: dict[str, float] = {}
 
     def attach(self, chat: OpenChat) -> None:
         """Follow this chat from now on; tells what connecting has moved."""
@@ -50,7 +51,7 @@ class RoundWatcher:
     def begin(self, most: int) -> None:
         """A reply of at most `most` tokens begins."""
         self._most = most
-        self._next = dict.fromkeys(self._next, 0.0)
+        self._next.clear()
 
     def end(self) -> None:
         """The reply has ended: the last figures."""
@@ -74,10 +75,13 @@ class RoundWatcher:
     def _show(self, report: RoundReport, total: int) -> None:
         if self._due("layer", LAYER_SECONDS):
             self._writer.event("layer", index=report.group.index, total=total)
-        if self._due("server_view", VIEW_SECONDS):
+        index = report.group.index
+        if self._due(f"server_view {index}", VIEW_SECONDS):
             head = report.frame[HEADER.size : HEADER.size + HEAD_BYTES]
             self._writer.event(
                 "server_view",
+                index=index,
+                total=total,
                 group=report.group.name,
                 rows=report.rows,
                 n=report.group.inputs,
@@ -86,7 +90,7 @@ class RoundWatcher:
 
     def _due(self, what: str, seconds: float) -> bool:
         now = self._clock()
-        if now < self._next[what]:
+        if now < self._next.get(what, 0.0):
             return False
         self._next[what] = now + seconds
         return True

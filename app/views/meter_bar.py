@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
+from collections.abc import Callable
 
 from PySide6.QtCore import QPointF, QSize, Qt
 from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF, QResizeEvent
@@ -14,17 +16,20 @@ from app.icons import pixmap
 from app.views import parts
 
 POINTS = 60
+RATE_OVER_S = 1.0
+GAP_S = 5.0  # after such a pause a rate is that of a new reply
 
 
 class Sparkline(QWidget):
-    """The last ``POINTS`` token times as a small line, zero at the bottom."""
+    """The last ``POINTS`` values as a small line, zero at the bottom."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, name: str, tip: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._values: deque[float] = deque(maxlen=POINTS)
-        self.setAccessibleName(self.tr("Seconds per token over time"))
-        self.setToolTip(self.tr("Seconds per token over the last {0} tokens").format(POINTS))
-        self.setFixedSize(QSize(90, 18))
+        self.setAccessibleName(name)
+        self.setToolTip(tip)
+        self.setFixedSize(QSize(72, 18))
+        self.hide()
 
     @property
     def values(self) -> list[float]:
@@ -55,6 +60,25 @@ class Sparkline(QWidget):
         painter.setPen(QPen(QColor(theme.colours().accent), 1.5))
         painter.drawPolyline(line)
         painter.end()
+
+
+class Pace:
+    """Bytes per second over about the last second, from totals that come several times a second."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def rate(self, total: int) -> float | None:
+        """Take a total; the rate, or None when the one before is too old to tell."""
+        now = self._clock()
+        if self._seen and (now - self._seen[-1][0] > GAP_S or total < self._seen[-1][1]):
+            self._seen.clear()
+        self._seen.append((now, total))
+        while len(self._seen) > 2 and now - self._seen[1][0] >= RATE_OVER_S:
+            self._seen.popleft()
+        passed = now - self._seen[0][0]
+        return (total - self._seen[0][1]) / passed if passed > 0 else None
 
 
 class StatusLine(QWidget):
@@ -106,15 +130,30 @@ class MeterBar(QWidget):
         self.down = self._figure(self.tr("Received from the server in this session"))
         self.speed = self._figure(self.tr("Time for one token"))
         self.left = self._figure(self.tr("Tokens left before new secrets are made"))
-        self.sparkline = Sparkline()
-        self.sparkline.hide()
+        self.rate = self._figure(self.tr("Traffic both ways"))
+        self.sparkline = Sparkline(
+            self.tr("Seconds per token over time"),
+            self.tr("Seconds per token over the last {0} tokens").format(POINTS),
+        )
+        self.rate_sparkline = Sparkline(
+            self.tr("Traffic over time"), self.tr("MB per second, up and down together")
+        )
+        self._pace = Pace()
         self._rounds = 0
         layout = QHBoxLayout(self)
         layout.setSpacing(theme.NORMAL)
         parts.margins(layout, theme.TIGHT, 0)
         layout.addWidget(self.status)
         layout.addStretch(1)
-        for widget in (self.sparkline, self.speed, self.up, self.down, self.left):
+        for widget in (
+            self.rate_sparkline,
+            self.rate,
+            self.sparkline,
+            self.speed,
+            self.up,
+            self.down,
+            self.left,
+        ):
             layout.addWidget(widget)
 
     def _figure(self, tip: str) -> QLabel:
@@ -131,7 +170,15 @@ class MeterBar(QWidget):
 
     def _arrange(self) -> None:
         room = self.width() - self.status.sizeHint().width()
-        for widget in (self.up, self.down, self.speed, self.left, self.sparkline):
+        for widget in (
+            self.up,
+            self.down,
+            self.speed,
+            self.sparkline,
+            self.left,
+            self.rate,
+            self.rate_sparkline,
+        ):
             needed = widget.sizeHint().width() if isinstance(widget, QLabel) else widget.width()
             room -= needed + theme.NORMAL
             wanted = bool(widget.text()) if isinstance(widget, QLabel) else bool(widget.values)
@@ -146,6 +193,10 @@ class MeterBar(QWidget):
             self._set(self.speed, self.tr("{0} per token").format(speed))
             if meter.rounds != self._rounds:
                 self.sparkline.add(meter.seconds_per_token)
+            rate = self._pace.rate(meter.bytes_up + meter.bytes_down)
+            if rate is not None and meter.rounds != self._rounds:
+                self._set(self.rate, self.tr("{0}/s").format(figures.megabytes(rate)))
+                self.rate_sparkline.add(rate)
         self._rounds = meter.rounds
         if meter.tokens_left is not None:
             self._set(

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from PySide6.QtCore import QRect, QSize, Qt
 from PySide6.QtGui import QColor, QImage, QPainter, QPaintEvent
-from PySide6.QtWidgets import QFrame, QSlider, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QCheckBox, QFrame, QSlider, QVBoxLayout, QWidget
 
 from app import figures, theme
 from app.events import ServerView
 from app.views import parts
 
 PICTURE_WIDTH = 32  # values a line; 3,072 bytes are 1,024 values, a square
-KEPT = 256
 HEX_LINES = 10
 HEX_BYTES = 9
 
@@ -109,16 +108,22 @@ def breakable(name: str) -> str:
 
 
 class ServerViewPanel(QFrame):
-    """The user's words above, what left the computer below, a slider through the layers."""
+    """The user's words above, what left the computer below, a slider through the layers.
+
+    The panel shows the layer at work until the slider is moved; from then on it stays with that
+    layer, whose bytes are other ones for every token.
+    """
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setObjectName("sidebar")
         self.setAccessibleName(self.tr("What the server sees"))
         self.setFixedWidth(336)
-        self._views: list[ServerView] = []
+        self._views: dict[int, ServerView] = {}
+        self._shown: ServerView | None = None
         self.words = parts.label("", wrap=True, name="ownWords")
         self.group = parts.label("", "strong", wrap=True, name="groupName")
+        self.place = parts.label("", "muted", name="layerPlace")
         self.facts = parts.label("", "muted", wrap=True)
         self.picture = BytePicture()
         self.bytes = parts.label("", name="hex")
@@ -129,14 +134,17 @@ class ServerViewPanel(QFrame):
         )
         self.slider = QSlider(Qt.Orientation.Horizontal)
         self.slider.setAccessibleName(self.tr("Layer"))
+        self.slider.actionTriggered.connect(lambda _action: self.follow.setChecked(False))
         self.slider.valueChanged.connect(self._show)
+        self.follow = QCheckBox(self.tr("Follow the layer at work"))
+        self.follow.setChecked(True)
         self.empty = parts.label(
             self.tr("Send a message: the encrypted bytes of every layer appear here."),
             "muted",
             wrap=True,
         )
         self._lay_out()
-        self.slider.setEnabled(False)
+        self._show_contents(False)
 
     def _lay_out(self) -> None:
         layout = QVBoxLayout(self)
@@ -147,36 +155,66 @@ class ServerViewPanel(QFrame):
         layout.addWidget(self.words)
         layout.addSpacing(theme.SMALL)
         layout.addWidget(parts.label(self.tr("The server received"), "muted"))
-        for widget in (self.group, self.picture, self.slider, self.bytes, self.facts, self.empty):
+        for widget in (
+            self.group,
+            self.place,
+            self.picture,
+            self.slider,
+            self.follow,
+            self.bytes,
+            self.facts,
+            self.empty,
+        ):
             layout.addWidget(widget)
         layout.addStretch(1)
+
+    def _show_contents(self, there: bool) -> None:
+        for widget in (
+            self.group,
+            self.place,
+            self.picture,
+            self.slider,
+            self.follow,
+            self.bytes,
+            self.facts,
+        ):
+            widget.setVisible(there)
+        self.empty.setVisible(not there)
 
     def show_words(self, text: str) -> None:
         """Show the beginning of what the user wrote."""
         self.words.setText(text if len(text) <= 160 else text[:160] + "…")
 
     def add(self, view: ServerView) -> None:
-        """Take the query that was just sent; the slider follows if it is at its end."""
-        following = self.slider.value() == self.slider.maximum()
-        self._views.append(view)
-        del self._views[:-KEPT]
-        self.empty.hide()
-        self.slider.setEnabled(True)
-        self.slider.setMaximum(len(self._views) - 1)
-        if following:
-            self.slider.setValue(self.slider.maximum())
-            self._show(self.slider.value())
+        """Take the query that was just sent."""
+        if not self._views:
+            self._show_contents(True)
+        self._views[view.index] = view
+        self.slider.setMaximum(max(view.total - 1, *self._views))
+        if self.follow.isChecked():
+            self.slider.setValue(view.index)
+        if self.slider.value() == view.index:
+            self._show(view.index)
 
     def clear(self) -> None:
-        """Forget the bytes of the last message."""
+        """Forget the bytes of the last chat."""
         self._views.clear()
-        self.slider.setMaximum(0)
+        self._shown = None
+        self.words.clear()
+        self._show_contents(False)
 
     def _show(self, index: int) -> None:
-        if not 0 <= index < len(self._views) or not self.isVisible():
+        """Show a layer; of one that has not come by yet, the nearest that has."""
+        if not self._views or not self.isVisible():
             return
-        view = self._views[index]
+        nearest = min(self._views, key=lambda known: abs(known - index))
+        view = self._views[nearest]
+        if view is self._shown:
+            return
+        self._shown = view
         self.group.setText(breakable(view.group))
+        place = self.tr("Layer group {0} of {1}")
+        self.place.setText(place.format(nearest + 1, max(view.total, nearest + 1)))
         self.picture.show_bytes(view.head)
         self.bytes.setText(hex_lines(view.head))
         size = view.rows * view.width * 3

@@ -225,12 +225,13 @@ class Engine:
     def layers(self, index: int) -> None:
         if not self.watching:
             return
-        for group in range(0, 121, 8):
+        for group in range(0, 121, 4):
             self.send(event="layer", index=group, total=121)
             head = base64.b64encode(os.urandom(1728)).decode()
             block = f"model.layers.{group // 4}.self_attn.q_proj+k_proj+v_proj"
             name = block if group < 120 else "lm_head"
-            self.send(event="server_view", group=name, rows=1, n=576, head=head)
+            place = {"index": group, "total": 121}
+            self.send(event="server_view", group=name, rows=1, n=576, head=head, **place)
 
     # -- the two threads -------------------------------------------------------------------------
 

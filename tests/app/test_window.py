@@ -321,11 +321,24 @@ def test_the_server_view_shows_the_real_bytes(desk: Desk) -> None:
     desk.ask(window, "What do you see?")
     panel = window.server_panel
     assert panel.words.text() == "What do you see?"
-    view = panel._views[-1]
+    view = panel._shown
+    assert view is not None
+    assert panel.place.text() == "Layer group 121 of 121"
     assert panel.group.text().replace("\u200b", "") == view.group
     assert panel.bytes.text().split()[:3] == [f"{byte:02x}" for byte in view.head[:3]]
     colour = panel.picture.image.pixelColor(1, 0)
     assert (colour.red(), colour.green(), colour.blue()) == tuple(view.head[3:6])
+    assert set(panel._views) == set(range(0, 121, 4))
+    panel.slider.setFocus()
+    desk.qtbot.keyClick(panel.slider, Qt.Key.Key_Home)
+    assert not panel.follow.isChecked()
+    assert panel.group.text().replace("\u200b", "") == panel._views[0].group
+    before = panel._views[0].head
+    desk.ask(window, "And now?")
+    assert panel.words.text() == "And now?"
+    assert panel.slider.value() == 0  # the layer that was chosen, with the bytes of today
+    assert panel._shown is panel._views[0]
+    assert panel._shown.head != before
     window.show_server_view(False)
     desk.until(lambda: [c["on"] for c in desk.commands("watch_layers")] == [True, False])
 

@@ -207,6 +207,7 @@ def test_layers_and_the_servers_view_are_shown_on_demand(
     shown = [e for e in engine.events if e["event"] == "layer"]
     views = [e for e in engine.events if e["event"] == "server_view"]
     assert shown
+    assert {e["index"] for e in views} == set(range(layers))  # every layer can be looked at
     assert all(0 <= e["index"] < e["total"] == layers for e in shown)
     head = base64.b64decode(views[0]["head"], validate=True)
     assert len(head) == min(3072, 3 * views[0]["n"] * views[0]["rows"])
