@@ -92,11 +92,12 @@ def child(command: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
 
 
 @contextlib.contextmanager
-def server(model: str) -> Iterator[int]:
-    """The server of `model`; its port."""
+def server(model: str, *program: str) -> Iterator[int]:
+    """The server of `model`; its port. `program`: a module that takes the arguments of `tacita-server` behind its own."""
     with tempfile.TemporaryDirectory() as folder:
         port_file = Path(folder) / "port.json"
-        command = ["fhe_server", "serve", "--model", model, "--port", "0", "--threads", "1"]
+        command = [*(program or ("fhe_server",)), "serve", "--model", model, "--port", "0"]
+        command += ["--threads", "1"]
         with child([*command, "--port-file", str(port_file), "--exit-with-stdin"]) as process:
             while not port_file.exists():
                 if process.poll() is not None:

@@ -106,6 +106,11 @@ class InferenceSession:
         degree = self._manifest.parameters.ring_degree
         return degree if self._window is None else degree - self._window.first - self._position
 
+    @property
+    def next_window_ready(self) -> bool:
+        """Whether the window after the one in use is prepared, so that a long prompt need not wait for it."""
+        return self._maker.ready
+
     def prepare(self, on_progress: Progress | None = None) -> None:
         """Prepare the first window now, with progress over parts, instead of at the first pass."""
         self._check_open()

@@ -65,6 +65,11 @@ class WindowMaker:
         if 2 * slots_left <= self._count:
             self._urgent.set()
 
+    @property
+    def ready(self) -> bool:
+        """Whether the next window is there, so that `take` need not wait."""
+        return self._ready is not None
+
     def begin(self, on_progress: Progress | None = None) -> None:
         """Make the first window in this thread."""
         self._ready = self._make(on_progress)
