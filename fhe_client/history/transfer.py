@@ -96,18 +96,33 @@ def _list(value: Any) -> list[Any]:
 
 
 def _checked_chat(value: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    if not isinstance(value, dict) or not isinstance(value.get("title"), str):
+    if not isinstance(value, dict) or not _is_text(value.get("title")):
         raise _refuse("a chat has no title")
     messages = _list(value.get("messages"))
     seen: set[int] = set()
     for message in messages:
         _check_message(message, seen)
     leaf = value.get("leaf")
-    if leaf is not None and leaf not in seen:
+    if leaf is not None and not _known(leaf, seen):
         raise _refuse("a chat points to a message it does not have")
-    if not isinstance(value.get("folder"), str | None):
+    if value.get("folder") is not None and not _is_text(value["folder"]):
         raise _refuse("a folder has no name")
     return value, messages
+
+
+def _known(ident: Any, seen: set[int]) -> bool:
+    return isinstance(ident, int) and ident in seen
+
+
+def _is_text(value: Any) -> bool:
+    """Whether it is text that the database can hold: JSON can spell halves of characters."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _check_message(message: Any, seen: set[int]) -> None:
@@ -116,9 +131,9 @@ def _check_message(message: Any, seen: set[int]) -> None:
     if message["id"] in seen:
         raise _refuse("two messages have one id")
     parent = message.get("parent")
-    if parent is not None and parent not in seen:
+    if parent is not None and not _known(parent, seen):
         raise _refuse("a message comes before the one it answers")
-    if not isinstance(message.get("text"), str):
+    if not _is_text(message.get("text")):
         raise _refuse("a message has no text")
     if not isinstance(message.get("stats", {}), dict):
         raise _refuse("a message has malformed figures")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import tracemalloc
 import warnings
+from collections import Counter
 from itertools import islice
 from typing import Any
 
@@ -20,7 +21,8 @@ from fhe_client.crypto.session import InferenceSession
 from fhe_protocol.errors import FrameError
 from fhe_protocol.manifest import parse_manifest
 from tests.security.cases import GARBAGE, REFUSED, Lie, campaign
-from tests.security.world import Channel, World, key, make_world
+from tests.security.parsers import parsers
+from tests.security.world import Channel, key, make_world
 
 WORLD = make_world()
 LINEAR, TABLE, SPLIT = WORLD.manifest.groups
@@ -164,14 +166,18 @@ def test_a_manifest_that_asks_for_terabytes_costs_none() -> None:
         tracemalloc.stop()
 
 
+def test_every_parser_accepts_its_good_input() -> None:
+    for parser in parsers(WORLD).values():
+        parser.parse(parser.good)
+
+
 def test_any_rubbish_is_refused_in_little_memory() -> None:
-    """The short form of scripts/fuzz: 6,000 spoiled frames and manifests."""
-    world: World = WORLD
+    """The short form of scripts/fuzz: 6,000 spoiled inputs for all parsers."""
     tracemalloc.start()
     try:
-        seen = list(islice(campaign(world, seed=1), 6000))
+        seen = Counter(islice(campaign(WORLD, seed=1), 6000))
         assert tracemalloc.get_traced_memory()[1] < 64 << 20
     finally:
         tracemalloc.stop()
-    assert {name.split()[0] for name in seen} == {"query", "answer", "manifest"}
-    assert sum(name.endswith("refused") for name in seen) > 3000
+    assert {outcome.rpartition(" ")[0] for outcome in seen} == parsers(WORLD).keys()
+    assert sum(n for outcome, n in seen.items() if outcome.endswith("refused")) > 3000
