@@ -93,7 +93,7 @@ def child(command: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
 
 @contextlib.contextmanager
 def server(model: str, *program: str) -> Iterator[int]:
-    """The server of `model`; its port. `program`: a module that takes the arguments of `tacita-server` behind its own."""
+    """The server of `model`; its port. `program`: a module that takes arguments of its own before `serve`."""
     with tempfile.TemporaryDirectory() as folder:
         port_file = Path(folder) / "port.json"
         command = [*(program or ("fhe_server",)), "serve", "--model", model, "--port", "0"]
