@@ -45,7 +45,7 @@ from fhe_server.checkpoint import Source, find_source, load_checkpoint
 from fhe_server.errors import ServerError
 from fhe_server.home import models_folder
 from fhe_server.pull import pull
-from fhe_server.quantise import rotated
+from fhe_server.rotation import rotated
 from fhe_server.tracing import weight_matrix
 
 TEXTS = Path(__file__).with_name("texts")

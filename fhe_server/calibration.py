@@ -18,21 +18,36 @@ only if a value lies within about 1e-12 of the edge of its grid cell.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_map
 
 from fhe_server.errors import CheckpointError, QuantisationError
+from fhe_server.memory import give_back
 from fhe_server.tracing import TracedGroup
+from fhe_server.wide import widened
 
 MAX_TOKENS = 512
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What a group was fed and what it made of it, over the tokens of the calibration text.
+
+    Attributes:
+        rms: root mean square of every input, each token scaled to norm 1: float64 (n,).
+        gains: mean of ||W x||^2 / ||x||^2 of every member; empty where the product was not computed.
+    """
+
+    rms: NDArray[np.float64]
+    gains: tuple[float, ...] = ()
+
 
 _SCALE_STEPS = 4  # per factor of two
 _SCALE_LIMIT = 8.0  # in factors of two
@@ -57,6 +72,25 @@ def input_scale(
     return scale
 
 
+def scaled_gains(
+    weight: NDArray[np.float32],
+    members: Sequence[int],
+    seen: Observed,
+    scale: NDArray[np.float32],
+) -> tuple[float, ...]:
+    """||W x||^2 / ||c x||^2 of every member, as the calibration text showed it.
+
+    Where products were not computed, inputs count as independent of each other.
+    """
+    gains = seen.gains
+    if not gains:
+        edges = pairwise(np.cumsum([0, *members]))
+        columns = [np.einsum("ij,ij->j", w, w, dtype="f8") for w in (weight[a:b] for a, b in edges)]
+        gains = tuple(float(squares @ seen.rms**2) for squares in columns)
+    size = float(np.square(scale * seen.rms).sum())
+    return tuple(gain / size for gain in gains) if size > 0 else ()
+
+
 def _floored(values: NDArray[np.float64]) -> NDArray[np.float64]:
     largest = float(values.max())
     return np.maximum(values, _FLOOR * largest) if largest > 0 else np.ones_like(values)
@@ -64,27 +98,69 @@ def _floored(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def observe(
     model: Any, tokenizer: Any, groups: Sequence[TracedGroup], text: str
-) -> dict[str, NDArray[np.float64]]:
-    """Read `text` with the model and keep the root mean square of the inputs of every linear group.
+) -> dict[str, Observed]:
+    """Read `text` with the model and keep the sizes of inputs and outputs of every linear group.
 
     Returns:
-        float64 (n,) by group name; every token is scaled to norm 1 first.
+        By group name. The last group, as a rule the output layer, has no gains.
 
     Raises:
         CheckpointError: the tokenizer makes no tokens of it that the model has.
         QuantisationError: the model computes values that are not finite.
     """
     tokens = _tokens(model, tokenizer, text)
-    seen: dict[str, NDArray[np.float64]] = {}
-    linear = [group for group in groups if group.kind == "linear"]
+    watched = [_Watched(group) for group in groups if group.kind == "linear"]
     with ExitStack() as stack:
-        for group in linear:
-            module = model.get_submodule(group.members[0].module)
-            keep = _keeper(group.name, seen, len(linear))
-            stack.callback(module.register_forward_pre_hook(keep, with_kwargs=True).remove)
-        with torch.no_grad(), _double_precision(), suppress(_AllSeen):
+        for number, group in enumerate(watched, 1):
+            modules = [model.get_submodule(name) for name in group.members]
+            look = group.look if number < len(watched) else group.look_and_leave
+            before = modules[0].register_forward_pre_hook(look, with_kwargs=True)
+            stack.callback(before.remove)
+            for module in modules:
+                stack.callback(module.register_forward_hook(group.weigh).remove)
+        with torch.no_grad(), widened(torch.float64), suppress(_AllSeen):
             model(input_ids=tokens, use_cache=False)
-    return seen
+    return {group.name: group.observed() for group in watched}
+
+
+class _Watched:
+    """One group during the pass; its methods are hooks."""
+
+    def __init__(self, group: TracedGroup) -> None:
+        self.name = group.name
+        self.members = [member.module for member in group.members]
+        self._rms: NDArray[np.float64] = np.zeros(0)
+        self._squares = torch.zeros(0)
+        self._gains: list[float] = []
+
+    def look(self, _module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Before the first member is computed."""
+        give_back()
+        x = next(iter((*args, *kwargs.values())))
+        rows = x.reshape(-1, x.shape[-1])
+        squares = (rows * rows).sum(dim=1)
+        if not bool(torch.isfinite(squares).all()):
+            raise QuantisationError(
+                "The model computes values that are not finite on the calibration text.",
+                "The checkpoint may be damaged; --calibrate none imports it all the same.",
+            )
+        self._squares = torch.where(squares > 0, squares, 1.0)
+        self._rms = (rows * rows / self._squares[:, None]).mean(dim=0).sqrt().numpy()
+
+    def look_and_leave(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """`look`, and end the pass there."""
+        self.look(module, args, kwargs)
+        raise _AllSeen
+
+    def weigh(self, module: Any, _args: tuple[Any, ...], output: torch.Tensor) -> None:
+        """After a member was computed."""
+        y = output if module.bias is None else output - module.bias
+        energy = (y * y).reshape(-1, y.shape[-1]).sum(dim=1)
+        self._gains.append(float((energy / self._squares).mean()))
+
+    def observed(self) -> Observed:
+        """What was seen."""
+        return Observed(self._rms, tuple(self._gains))
 
 
 class _AllSeen(Exception):  # noqa: N818 (no error)
@@ -101,62 +177,6 @@ def _tokens(model: Any, tokenizer: Any, text: str) -> torch.Tensor:
             "Check its files, or import it with --calibrate none.",
         )
     return torch.tensor([ids])
-
-
-def _keeper(name: str, seen: dict[str, NDArray[np.float64]], due: int) -> Callable[..., None]:
-    def keep(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        x = next(iter((*args, *kwargs.values())))
-        rows = x.reshape(-1, x.shape[-1]).numpy()
-        norms = np.linalg.norm(rows, axis=1, keepdims=True)
-        if not np.isfinite(norms).all():
-            raise QuantisationError(
-                "The model computes values that are not finite on the calibration text.",
-                "The checkpoint may be damaged; --calibrate none imports it all the same.",
-            )
-        shares = np.square(rows / np.where(norms > 0, norms, 1))
-        seen[name] = np.sqrt(shares.mean(axis=0))
-        if len(seen) == due:
-            raise _AllSeen
-
-    return keep
-
-
-class _Double(TorchFunctionMode):
-    """Runs every operation in float64, whatever the tensors are stored in or the model asks for."""
-
-    def __torch_function__(
-        self,
-        func: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        if getattr(func, "__name__", "") == "__get__":  # an attribute; no need to convert for it
-            return func(*args, **(kwargs or {}))
-        if func is torch.Tensor.float:
-            func = torch.Tensor.double
-        args, kwargs = tree_map(_widened, (args, kwargs or {}))
-        return func(*args, **kwargs)
-
-
-def _widened(value: Any) -> Any:
-    if isinstance(value, torch.Tensor) and value.dtype in _NARROW:
-        return value.double()
-    return torch.float64 if isinstance(value, torch.dtype) and value in _NARROW else value
-
-
-_NARROW = (torch.float32, torch.float16, torch.bfloat16)
-
-
-@contextmanager
-def _double_precision() -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        with _Double():
-            yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 def _column_norms(weight: NDArray[np.float32], members: Sequence[int]) -> NDArray[np.float64]:

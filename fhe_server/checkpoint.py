@@ -10,7 +10,7 @@ import hashlib
 import io
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from fhe_server.errors import CheckpointError, UnsupportedModelError
+from fhe_server.gguf_files import parsed_once, streams, unpack
 from fhe_server.progress import Progress, silent
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
@@ -146,14 +147,17 @@ def _files(folder: Path) -> list[Path]:
     return [p for p in found if p.suffix.lower() in _DIGESTED]
 
 
-def load_checkpoint(source: Source) -> Checkpoint:
-    """Read model and tokenizer.
+def load_checkpoint(source: Source, dtype: torch.dtype = torch.float32) -> Checkpoint:
+    """Read model and tokenizer into memory.
+
+    Args:
+        dtype: of the weights. If it is the one they are stored in, safetensors stay mapped and take no memory.
 
     Raises:
         CheckpointError: files are missing or damaged.
         UnsupportedModelError: the model cannot be served; the configuration shows it before weights are read.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     with _load_errors(source):
         config = AutoConfig.from_pretrained(source.folder, **source.load_arguments)
@@ -162,20 +166,107 @@ def load_checkpoint(source: Source) -> Checkpoint:
         model, report = AutoModelForCausalLM.from_pretrained(
             source.folder,
             config=config,
-            dtype=torch.float32,
+            dtype=dtype,
             weights_only=True,
             attn_implementation="eager",
             output_loading_info=True,
             **source.load_arguments,
         )
     _check_complete(source, model, report)
+    return Checkpoint(model.eval(), _tokenizer(source))
+
+
+def open_checkpoint(source: Source, scratch: Path) -> Checkpoint:
+    """Model and tokenizer without reading the weights into memory: they are views of memory-mapped files.
+
+    Weights keep the precision they are stored in, so the model must be run inside `fhe_server.wide.widened`. Formats
+    that cannot be mapped (pickles, files of mixed precision) are read into memory as float32.
+
+    Args:
+        scratch: a file that may be written, where a .gguf file is unpacked to. It must outlive the model.
+
+    Raises:
+        As `load_checkpoint`.
+    """
+    with parsed_once() if source.gguf else nullcontext():
+        if source.gguf:
+            return _open_gguf(source, scratch)
+        stored = _stored_dtype(source)
+        if stored is None:
+            return load_checkpoint(source)
+        checkpoint = load_checkpoint(source, stored)
+        return checkpoint if stored == torch.float32 else _in_float32(checkpoint)
+
+
+_DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+
+
+def _stored_dtype(source: Source) -> torch.dtype | None:
+    """The one precision of all weights in a folder of safetensors, or None."""
+    from safetensors import safe_open
+
+    found: set[str] = set()
+    with _load_errors(source):
+        for path in source.folder.glob("*.safetensors"):
+            with safe_open(path, framework="pt") as file:
+                found |= {file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
+    found -= {"I64", "I32", "BOOL", "U8"}
+    return _DTYPES.get(found.pop()) if len(found) == 1 else None
+
+
+def _in_float32(checkpoint: Checkpoint) -> Checkpoint:
+    """The same weights in a model that was built for float32: what it computes for itself is not half-precision."""
+    from transformers.initialization import no_init_weights
+
+    narrow = checkpoint.model
+    with no_init_weights():  # its own weights are never touched, so they take no memory
+        model = type(narrow)._from_config(
+            narrow.config, dtype=torch.float32, attn_implementation="eager"
+        )
+    model.load_state_dict(narrow.state_dict(), assign=True, strict=True)
+    model.generation_config = narrow.generation_config
+    return Checkpoint(model.eval().requires_grad_(False), checkpoint.tokenizer)
+
+
+def _open_gguf(source: Source, scratch: Path) -> Checkpoint:
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
+    from transformers.initialization import no_init_weights
+
+    assert source.gguf is not None
+    with _load_errors(source):
+        known = streams(source.folder / source.gguf)
+    if not known:
+        return load_checkpoint(source)
+    with _load_errors(source):
+        config = AutoConfig.from_pretrained(source.folder, **source.load_arguments)
+    check_config(config)
+    with _load_errors(source):
+        model_class = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+        with torch.device("meta"), no_init_weights():
+            skeleton = model_class._from_config(config)
+        state = unpack(source.folder / source.gguf, skeleton, config.to_dict(), scratch)
+        model, report = model_class.from_pretrained(
+            None,
+            config=config,
+            state_dict=state,
+            dtype=torch.float32,
+            attn_implementation="eager",
+            output_loading_info=True,
+        )
+    _check_complete(source, model, report)
+    return Checkpoint(model.eval(), _tokenizer(source))
+
+
+def _tokenizer(source: Source) -> Any:
+    from transformers import AutoTokenizer
+
     with _load_errors(source):
         tokenizer = AutoTokenizer.from_pretrained(source.folder, **source.load_arguments)
     if not len(tokenizer):
         raise CheckpointError(
             f"The checkpoint {source.label!r} has no tokenizer.", "Add its tokenizer.json."
         )
-    return Checkpoint(model.eval(), tokenizer)
+    return tokenizer
 
 
 def _check_complete(source: Source, model: Any, report: Mapping[str, Any]) -> None:

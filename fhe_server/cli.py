@@ -80,7 +80,7 @@ def _add_import_options(parser: argparse.ArgumentParser) -> None:
         type=_share,
         default=DEFAULT_MAX_ERROR,
         metavar="SHARE",
-        help="largest decryption noise over a typical output; smaller splits wide layers into more "
+        help="largest error over the norm of a layer's output; smaller splits wide layers into more "
         f"parts (default: {DEFAULT_MAX_ERROR})",
     )
     parser.add_argument(
@@ -91,6 +91,9 @@ def _add_import_options(parser: argparse.ArgumentParser) -> None:
         f"(default: {BUILTIN})",
     )
     parser.add_argument("--threads", type=_positive, help="CPU threads (default: torch's choice)")
+    parser.add_argument(
+        "--report", action="store_true", help="name the groups with the largest predicted error"
+    )
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--quiet", action="store_true", help="show no progress")
     shown.add_argument(
@@ -138,7 +141,7 @@ def _run_import(options: argparse.Namespace, source: str, name: str | None) -> i
     report = import_model(source, _models(options), name, choices, _progress(options))
     if report.unchanged:
         print(f"{report.manifest.name} had been imported already; nothing was changed.")
-    print("\n".join(report.lines()))
+    print("\n".join([*report.lines(), *(["", *report.error_lines()] if options.report else [])]))
     return 0
 
 

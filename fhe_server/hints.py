@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,8 @@ from fhe_protocol.manifest import Group, Manifest
 from fhe_protocol.masks import expand_mask
 from fhe_protocol.planes import to_planes
 from fhe_server.kernel import LinearKernel
+from fhe_server.memory import give_back
+from fhe_server.unfinished import open_behind
 
 _SLOTS_AT_ONCE = 256
 
@@ -41,6 +43,9 @@ def write_hints(
     path: Path,
     progress: Callable[[int, int], None],
     device: str = "cpu",
+    *,
+    done: Sequence[str] = (),
+    on_part: Callable[[int, str], None] | None = None,
 ) -> list[str]:
     """Write the hints of all parts to `path`, part after part, (m, N) uint16 little-endian.
 
@@ -48,16 +53,23 @@ def write_hints(
         manifest: may still have placeholder hint digests; masks do not depend on them.
         weights: gives the int8 weights of a part.
         progress: called with (parts done, parts).
+        done: digests of the first parts, if `path` holds their hints already; what follows these is dropped.
+        on_part: called with (part index, digest) after a part has been written.
 
     Returns:
         SHA-256 of every part's hint, hexadecimal.
     """
-    digests: list[str] = []
-    with path.open("wb") as file:
-        for index, (group, part) in enumerate(manifest.parts):
+    digests = list(done)
+    progress(len(digests), len(manifest.parts))
+    with open_behind(path, manifest.hint_offsets[len(digests)]) as file:
+        for index, (group, part) in enumerate(manifest.parts[len(digests) :], len(digests)):
             hint = compute_hint(manifest, group, part, weights(index), device).astype("<u2")
             data = hint.data.cast("B")
             file.write(data)
+            file.flush()
+            give_back()
             digests.append(hashlib.sha256(data).hexdigest())
+            if on_part is not None:
+                on_part(index, digests[-1])
             progress(index + 1, len(manifest.parts))
     return digests

@@ -11,12 +11,14 @@ largest row norm of Wq, sigma(w) the decryption noise in units of Z_q and gamma 
 
 So one long row makes the noise of every row larger. `quantise` may shrink int8 rows that are longer than a cap below a
 peak of 127 (r_i grows by the same factor): their rounding gets coarser, everyone's noise smaller. It tries caps and
-keeps the one with the smallest predicted total  sum_i a_i r_i^2 (1/12 + K(w)),  a_i = 1 / (squared norm of the row's
-module), so that a small module (v) counts as much as a large one (k) of its group. If every row is at the cap, the
-optimum is w = (2^46 / (12 (Var e + 1/12)))^(1/4), about 1,230, whatever n is.
+keeps the one with the smallest predicted total  sum_i a_i r_i^2 (1/12 + K(w)),  a_i = 1 / (M g),  where M is the
+number of modules of the group and g is the gain of the row's module, ||W v||^2 / ||v||^2: so a small module (v)
+counts as much as a large one (k). The gain is what a calibration text showed, or that of random inputs, ||W||_F^2 / n.
+If every row is at the cap, the optimum is w = (2^46 / (12 (Var e + 1/12)))^(1/4), about 1,230, whatever n is.
 
 **Parts.** With the inputs cut into p parts, part k has a norm bound w_k and, on average, the share n_k/n of ||v||^2:
-K = sum_k (n_k/n) (w_k sigma(w_k) / (2^23 - guard(w_k)))^2.
+K = sum_k (n_k/n) (w_k sigma(w_k) / (2^23 - guard(w_k)))^2. Each part has an answer of its own, so parts are traffic:
+`quantise_group` takes as few as the limit on a group's error allows.
 
 **Rotation.** An int8 row spends its range on its largest entry, so r_i = peak_i / 127, and outliers make it coarse. R
 mixes every b inputs in a row by the Hadamard matrix of order b over sqrt(b), orthogonal and its own inverse; rows of
@@ -27,6 +29,9 @@ which lower the product of norms but raise the peaks.
 **Embeddings.** x is one-hot, so |W v| <= peak * v, far below w * v: gamma = (2^23 - guard) / (peak * v), and
 K = sum_k (peak sigma(w_k) / (2^23 - guard(w_k)))^2. Each token has an input scale of its own, so that an outlier token
 does not coarsen the others.
+
+**Memory.** There is one float32 copy of the matrix, which the caller gives away, and the int8 one. All else is done in
+blocks of rows that fit a processor's cache.
 
 **Zeros.** A zero row has weights 0 and scale 0: its output is exactly zero, whatever the noise. The manifest knows no
 all-zero part (peak >= 1), so a single 1 is planted there: in a row whose scale is 0 if there is one, which changes
@@ -46,15 +51,14 @@ from numpy.typing import NDArray
 
 from fhe_protocol.parameters import HintParameters
 from fhe_server.errors import QuantisationError, UnsupportedModelError
+from fhe_server.rotation import FloatMatrix, rotate, rotated, row_blocks
 
 PEAK = 127
-DEFAULT_MAX_ERROR = 0.025
+DEFAULT_MAX_ERROR = 0.02
 MAX_PARTS = 64
-MAX_ROTATION = 256
 _ROUNDING_VARIANCE = 1 / 12
 _CAPS = 48
 
-FloatMatrix = NDArray[np.float32]
 Slices = Sequence[tuple[int, int]]
 
 
@@ -102,7 +106,7 @@ class QuantisedMatrix:
         input_scale: c, float32 (n,), or None.
         rotation: b, or 1.
         slices: the parts, of the rotated inputs.
-        noise_error, rounding_error: predicted error over a typical output, by cause.
+        noise_error, rounding_error: predicted error over the output's norm, by cause.
     """
 
     weights: NDArray[np.int8]
@@ -116,7 +120,8 @@ class QuantisedMatrix:
     def part_bounds(self) -> list[tuple[float, int]]:
         """(w_norm, peak) of every part."""
         norms = row_norms(self.weights, self.slices).max(axis=0)
-        peaks = [int(np.abs(self.weights[:, a:b]).max()) for a, b in self.slices]
+        pieces = [self.weights[:, a:b] for a, b in self.slices]
+        peaks = [max(int(piece.max()), -int(piece.min())) for piece in pieces]
         return [(float(w), peak) for w, peak in zip(norms, peaks, strict=True)]
 
     def dequantised(self) -> FloatMatrix:
@@ -127,9 +132,13 @@ class QuantisedMatrix:
 
 def row_norms(weights: NDArray[np.int8], slices: Slices) -> NDArray[np.float64]:
     """L2 norm of every row in every part, exact: (m, p)."""
-    wide = [weights[:, a:b].astype(np.int32) for a, b in slices]
-    squares = [np.einsum("ij,ij->i", w, w, dtype=np.int64) for w in wide]
-    norms: NDArray[np.float64] = np.sqrt(np.stack(squares, axis=1))
+    squares = np.empty((len(weights), len(slices)), dtype=np.int64)
+    for rows in row_blocks(weights):
+        wide = weights[rows].astype(np.int32)
+        for k, (start, stop) in enumerate(slices):
+            part = wide[:, start:stop]
+            squares[rows, k] = np.einsum("ij,ij->i", part, part, dtype=np.int64)
+    norms: NDArray[np.float64] = np.sqrt(squares)
     return norms
 
 
@@ -139,29 +148,12 @@ def cut(inputs: int, count: int) -> tuple[tuple[int, int], ...]:
     return tuple(pairwise(edges))
 
 
-def rotation_order(inputs: int) -> int:
-    """b for n inputs: the largest power of two that divides n, at most 256."""
-    return min(MAX_ROTATION, inputs & -inputs)
-
-
-def rotated(matrix: FloatMatrix, order: int) -> FloatMatrix:
-    """W R for float32 (m, n): additions in a fixed order, so that every machine gets the same bits."""
-    result = np.array(matrix, dtype=np.float32, order="C")
-    half = 1
-    while half < order:
-        pairs = result.reshape(-1, 2, half)
-        difference = pairs[:, 0] - pairs[:, 1]
-        pairs[:, 0] += pairs[:, 1]
-        pairs[:, 1] = difference
-        half *= 2
-    return result * np.float32(order**-0.5)
-
-
 def quantise(
     weight: FloatMatrix,
     noise: NoiseModel,
     *,
     members: Sequence[int] = (),
+    gains: Sequence[float] = (),
     input_scale: FloatMatrix | None = None,
     rotation: int = 1,
     equalise: bool = True,
@@ -170,6 +162,7 @@ def quantise(
 
     Args:
         members: rows of each module of the group, in order; their sum is m. Empty: one module.
+        gains: of each module, ||W v||^2 / ||v||^2 with v = c * x. Empty: those of random inputs.
         input_scale: c, positive, (n,). The matrix is divided by it before rounding.
         rotation: b, a power of two that divides n.
         equalise: allow rows to be shrunk below a peak of 127.
@@ -177,18 +170,93 @@ def quantise(
     Raises:
         QuantisationError: a weight is not finite, or the shapes do not fit.
     """
-    scaled = rotated(_prepared(weight, input_scale), rotation)
-    scale = np.abs(scaled).max(axis=1).astype(np.float64) / PEAK
-    importance = _importance(scaled, members)
-    norms = _norms(scaled, noise.slices) / np.where(scale > 0, scale, 1)[:, None]
-    cap = _best_cap(norms, importance * scale**2, noise) if equalise else math.inf
-    row_scale = (scale * np.maximum(1, norms.max(axis=1) / cap)).astype(np.float32)
-    weights = _rounded(scaled, row_scale)
-    _plant(weights, row_scale, noise.slices)
-    noise_error, rounding_error = _errors(weights, importance * row_scale**2.0, noise)
-    return QuantisedMatrix(
-        weights, row_scale, input_scale, rotation, noise.slices, noise_error, rounding_error
-    )
+    scaled = _Scaled.of(np.array(weight, dtype=np.float32), input_scale, rotation)
+    return scaled.rounded(scaled.fit(noise, members, gains, equalise))
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """Row scales for one way to cut the inputs, and the errors they are predicted to give."""
+
+    noise: NoiseModel
+    row_scale: NDArray[np.float32]
+    noise_error: float
+    rounding_error: float
+
+
+@dataclass(frozen=True)
+class _Scaled:
+    """What is rounded: W / c, rotated. `peak_scale` (m,) brings the largest entry of a row to 127."""
+
+    matrix: FloatMatrix
+    peak_scale: NDArray[np.float64]
+    input_scale: FloatMatrix | None
+    rotation: int
+
+    @classmethod
+    def of(cls, weight: FloatMatrix, input_scale: FloatMatrix | None, rotation: int) -> _Scaled:
+        """Takes `weight`, float32 and contiguous, and changes it in place."""
+        _check_finite(weight)
+        if input_scale is not None:
+            positive = np.isfinite(input_scale) & (input_scale > 0)
+            if input_scale.shape != weight.shape[1:] or not positive.all():
+                raise QuantisationError(
+                    "Input scales must be positive numbers, one for every input."
+                )
+        peaks = np.empty(len(weight), dtype=np.float64)
+        for rows in row_blocks(weight):
+            block = weight[rows]
+            if input_scale is not None:
+                block /= input_scale
+            rotate(block, rotation)
+            peaks[rows] = np.abs(block).max(axis=1)
+        return cls(weight, peaks / PEAK, input_scale, rotation)
+
+    def fit(
+        self, noise: NoiseModel, members: Sequence[int], gains: Sequence[float], equalise: bool
+    ) -> _Fit:
+        """The best row scales for the parts of `noise`."""
+        importance = self._importance(members, gains)
+        usable = np.where(self.peak_scale > 0, self.peak_scale, 1)
+        norms = _norms(self.matrix, noise.slices) / usable[:, None]
+        cost = importance * self.peak_scale**2
+        cap = _best_cap(norms, cost, noise) if equalise else math.inf
+        stretch = np.maximum(1, norms.max(axis=1) / cap)
+        row_scale = (self.peak_scale * stretch).astype(np.float32)
+        cost = cost * stretch**2
+        bounds = np.maximum(1, (norms / stretch[:, None]).max(axis=0))
+        variance = noise.variance(bounds, PEAK / float(stretch.min()))
+        total = float(cost.sum())
+        errors = (
+            math.sqrt(total * variance) if total else 0.0,
+            math.sqrt(total * _ROUNDING_VARIANCE),
+        )
+        return _Fit(noise, row_scale, *errors)
+
+    def rounded(self, fit: _Fit) -> QuantisedMatrix:
+        """The int8 matrix of a fit."""
+        scale = fit.row_scale
+        inverse = np.divide(1, scale, out=np.zeros_like(scale), where=scale > 0)[:, None]
+        weights = np.empty(self.matrix.shape, dtype=np.int8)
+        for rows in row_blocks(weights):
+            weights[rows] = np.clip(np.rint(self.matrix[rows] * inverse[rows]), -PEAK, PEAK)
+        _plant(weights, scale, fit.noise.slices)
+        return QuantisedMatrix(
+            weights, scale, self.input_scale, self.rotation, fit.noise.slices, fit.noise_error,
+            fit.rounding_error,
+        )  # fmt: skip
+
+    def _importance(self, members: Sequence[int], gains: Sequence[float]) -> NDArray[np.float64]:
+        """a, (m,): one over the gain of the row's module and the number of modules."""
+        edges = np.cumsum([0, *(members or [len(self.matrix)])])
+        if edges[-1] != len(self.matrix):
+            raise QuantisationError("The rows of the members do not add up to those of the matrix.")
+        squares = _norms(self.matrix, [(0, self.matrix.shape[1])])[:, 0] ** 2
+        importance = np.zeros(len(self.matrix))
+        for k, (start, stop) in enumerate(pairwise(edges)):
+            gain = gains[k] if gains else float(squares[start:stop].sum()) / self.matrix.shape[1]
+            importance[start:stop] = 1 / (gain * (len(edges) - 1)) if gain > 0 else 0
+        return importance
 
 
 def quantise_embedding(
@@ -199,11 +267,18 @@ def quantise_embedding(
     Rows are first brought to one root mean square over tokens of norm 1 (that is the row scale's share), then every
     token's column gets the scale that lets its largest entry be 127.
     """
+    scaled = _scaled_table(np.array(table, dtype=np.float32))
+    return scaled.rounded(scaled.fit(noise, (), (), equalise))
+
+
+def _scaled_table(table: FloatMatrix) -> _Scaled:
     _check_finite(table)
     tokens = _or_one(np.sqrt(np.einsum("ij,ij->j", table, table, dtype=np.float64)))
-    rows = _or_one(np.sqrt(np.mean(np.square(table / tokens), axis=1)))
-    columns = _or_one(np.abs(table / rows[:, None]).max(axis=0))
-    return quantise(table, noise, input_scale=columns, equalise=equalise)
+    columns = np.zeros(table.shape[1], dtype=np.float32)
+    for block in row_blocks(table):
+        rows = _or_one(np.sqrt(np.mean(np.square(table[block] / tokens), axis=1)))
+        columns = np.maximum(columns, np.abs(table[block] / rows[:, None]).max(axis=0))
+    return _Scaled.of(table, _or_one(columns), 1)
 
 
 def quantise_group(
@@ -212,43 +287,49 @@ def quantise_group(
     *,
     embedding: bool = False,
     members: Sequence[int] = (),
+    gains: Sequence[float] = (),
     input_scale: FloatMatrix | None = None,
     rotation: int = 1,
     max_error: float = DEFAULT_MAX_ERROR,
     equalise: bool = True,
+    consume: bool = False,
 ) -> QuantisedMatrix:
-    """Quantise with the smallest number of parts whose predicted noise stays within `max_error` of a typical output.
+    """Quantise with as few parts as the predicted error allows.
 
-    Input scale and rotation are for linear groups; an embedding has its own scales, and its inputs are one-hot.
+    Noise and rounding together must stay within `max_error` of the output. Rounding has a floor that no number of parts
+    gets under, so noise of half the limit is always good enough.
+
+    Input scale, rotation and gains are for linear groups; an embedding has its own scales, and its inputs are one-hot.
+
+    Args:
+        consume: `weight` is float32, contiguous and of no use to the caller any more.
 
     Raises:
         UnsupportedModelError: no number of parts up to 64 is enough.
         QuantisationError: as `quantise`.
     """
+    matrix = weight if consume else np.array(weight, dtype=np.float32)
+    scaled = _scaled_table(matrix) if embedding else _Scaled.of(matrix, input_scale, rotation)
     inputs = weight.shape[1]
-    fewest = -(-inputs // parameters.max_inputs)
     best = math.inf
-    for count in range(fewest, min(MAX_PARTS, inputs) + 1):
-        noise = NoiseModel(parameters, cut(inputs, count), embedding)
-        if embedding:
-            result = quantise_embedding(weight, noise, equalise=equalise)
-        else:
-            result = quantise(
-                weight,
-                noise,
-                members=members,
-                input_scale=input_scale,
-                rotation=rotation,
-                equalise=equalise,
-            )
-        if result.noise_error <= max_error:
-            return result
-        best = min(best, result.noise_error)
+    for count in range(fewest_parts(inputs, parameters), min(MAX_PARTS, inputs) + 1):
+        fit = scaled.fit(
+            NoiseModel(parameters, cut(inputs, count), embedding), members, gains, equalise
+        )
+        total = math.hypot(fit.noise_error, fit.rounding_error)
+        if total <= max_error or fit.noise_error <= max_error / 2:
+            return scaled.rounded(fit)
+        best = min(best, total)
     raise UnsupportedModelError(
         f"A matrix of {weight.shape[0]} x {inputs} cannot be served within an error of "
         f"{100 * max_error:.1f} %: {100 * best:.1f} % is the best.",
         "Allow more with --max-error, or keep the layer local with --local.",
     )
+
+
+def fewest_parts(inputs: int, parameters: HintParameters) -> int:
+    """Parts that n inputs need so that no mask has more samples than the security figure covers."""
+    return -(-inputs // parameters.max_inputs)
 
 
 def _or_one(scale: NDArray[Any]) -> FloatMatrix:
@@ -260,34 +341,10 @@ def _or_one(scale: NDArray[Any]) -> FloatMatrix:
 def _check_finite(weight: FloatMatrix) -> None:
     if weight.ndim != 2 or not weight.size:
         raise QuantisationError(f"A weight of shape {weight.shape} is not a matrix.")
-    if not np.isfinite(weight).all():
+    if not all(np.isfinite(weight[rows]).all() for rows in row_blocks(weight)):
         raise QuantisationError(
             "A weight is not a finite number.", "The checkpoint is damaged; fetch it again."
         )
-
-
-def _prepared(weight: FloatMatrix, input_scale: FloatMatrix | None) -> FloatMatrix:
-    """The matrix that is rounded: W without its input scale."""
-    _check_finite(weight)
-    if input_scale is None:
-        return np.ascontiguousarray(weight, dtype=np.float32)
-    positive = np.isfinite(input_scale) & (input_scale > 0)
-    if input_scale.shape != weight.shape[1:] or not positive.all():
-        raise QuantisationError("Input scales must be positive numbers, one for every input.")
-    return np.ascontiguousarray(weight / input_scale, dtype=np.float32)
-
-
-def _importance(scaled: FloatMatrix, members: Sequence[int]) -> NDArray[np.float64]:
-    """a, (m,): one over the squared norm of the row's module."""
-    squares = np.einsum("ij,ij->i", scaled, scaled, dtype=np.float64)
-    edges = np.cumsum([0, *(members or [len(scaled)])])
-    if edges[-1] != len(scaled):
-        raise QuantisationError("The rows of the members do not add up to those of the matrix.")
-    importance = np.zeros(len(scaled))
-    for start, stop in pairwise(edges):
-        total = squares[start:stop].sum()
-        importance[start:stop] = 1 / total if total > 0 else 0
-    return importance
 
 
 def _norms(scaled: FloatMatrix, slices: Slices) -> NDArray[np.float64]:
@@ -318,27 +375,8 @@ def _best_cap(norms: NDArray[np.float64], cost: NDArray[np.float64], noise: Nois
     return float(caps[int(np.argmin(errors))])
 
 
-def _rounded(scaled: FloatMatrix, row_scale: NDArray[np.float32]) -> NDArray[np.int8]:
-    inverse = np.divide(1, row_scale, out=np.zeros_like(row_scale), where=row_scale > 0)
-    return np.clip(np.rint(scaled * inverse[:, None]), -PEAK, PEAK).astype(np.int8)
-
-
 def _plant(weights: NDArray[np.int8], row_scale: NDArray[np.float32], slices: Slices) -> None:
     """Give every part a weight that is not zero, where it harms least."""
     for start, stop in slices:
         if not weights[:, start:stop].any():
             weights[int(np.argmin(row_scale)), start] = 1
-
-
-def _errors(
-    weights: NDArray[np.int8], cost: NDArray[np.float64], noise: NoiseModel
-) -> tuple[float, float]:
-    """Predicted errors over a typical output, ||W v|| ~ ||W||_F ||v|| / sqrt(n): by decryption noise, by rounding."""
-    norms = row_norms(weights, noise.slices)
-    signal = float((cost * (norms**2).sum(axis=1)).sum()) / weights.shape[1]
-    if signal <= 0:
-        return 0.0, 0.0
-    peak = float(np.abs(weights).max())
-    total = float(cost.sum()) / signal
-    variance = noise.variance(norms.max(axis=0), peak)
-    return math.sqrt(total * variance), math.sqrt(total * _ROUNDING_VARIANCE)

@@ -17,10 +17,13 @@ from fnmatch import fnmatchcase
 from itertools import takewhile
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from fhe_server.errors import UnsupportedModelError
+from fhe_server.wide import BLOCK, widened
 
 MAX_NAME = 400
 LOCAL_ALIASES = ("embed", "lm_head")
@@ -147,13 +150,31 @@ def weight_matrix(module: nn.Module) -> torch.Tensor:
 
     For an embedding it is the transposed table as the model sees it (scaled, if it scales): (hidden, vocabulary).
     """
+    return torch.from_numpy(group_matrix([module]))
+
+
+def group_matrix(modules: Sequence[nn.Module]) -> NDArray[np.float32]:
+    """The matrices of a group's modules on top of each other, float32 (m, n), the only copy that is made."""
+    shapes = [weight_shape(module) for module in modules]
+    matrix = np.empty((sum(m for m, _ in shapes), shapes[0][1]), dtype=np.float32)
+    rows = torch.from_numpy(matrix).split([m for m, _ in shapes])
     with torch.no_grad():
-        if isinstance(module, nn.Embedding):
-            table: torch.Tensor = module(torch.arange(module.num_embeddings))
-            return table.T.float()
-        assert isinstance(module.weight, torch.Tensor)
-        weight = module.weight.detach()
-        return (weight if isinstance(module, nn.Linear) else weight.T).float()
+        for module, target in zip(modules, rows, strict=True):
+            _copy_weight(module, target)
+    return matrix
+
+
+def _copy_weight(module: nn.Module, target: torch.Tensor) -> None:
+    if isinstance(module, nn.Embedding):
+        step = max(1, BLOCK // module.embedding_dim)
+        for start in range(0, module.num_embeddings, step):
+            ids = torch.arange(start, min(start + step, module.num_embeddings))
+            with widened(torch.float32):
+                table = module(ids)
+            target[:, start : start + len(ids)] = table.T
+        return
+    assert isinstance(module.weight, torch.Tensor)
+    target.copy_(module.weight if isinstance(module, nn.Linear) else module.weight.T)
 
 
 def _watch(model: Any, remote: dict[str, nn.Module]) -> list[list[str]]:
@@ -162,7 +183,7 @@ def _watch(model: Any, remote: dict[str, nn.Module]) -> list[list[str]]:
     generator = torch.Generator().manual_seed(1)
     tokens = torch.randint(vocabulary, (1, _PROMPT_TOKENS + 1), generator=generator)
     prompt = tokens[:, :_PROMPT_TOKENS]
-    with torch.no_grad():
+    with torch.no_grad(), widened(torch.float32):
         with _recording(remote) as first:
             output = model(input_ids=prompt, use_cache=True)
         longer = model(input_ids=tokens, use_cache=False)
@@ -226,8 +247,10 @@ def _is_product(module: nn.Module, tensor: torch.Tensor, output: torch.Tensor) -
     """Whether the module computed what the server will compute: x W^T + b, or a row of the table."""
     if isinstance(module, nn.Embedding):
         return not tensor.is_floating_point()
+    assert isinstance(module.weight, torch.Tensor)
+    weight = module.weight if isinstance(module, nn.Linear) else module.weight.T
     bias = module.bias if isinstance(module.bias, torch.Tensor) else None
-    return _close(output, nn.functional.linear(tensor, weight_matrix(module), bias))
+    return _close(output, nn.functional.linear(tensor, weight, bias))
 
 
 def _close(one: torch.Tensor, other: torch.Tensor) -> bool:

@@ -40,7 +40,7 @@ def test_every_linear_group_is_observed_as_the_model_computes_it(family: str) ->
     for group in linear:
         x = inputs_of(model, group.members[0].module, tokenizer(TEXT).input_ids)
         x = x / np.linalg.norm(x, axis=1, keepdims=True)
-        rms = seen[group.name]
+        rms = seen[group.name].rms
         assert rms.dtype == np.float64
         np.testing.assert_allclose(rms, np.sqrt((x**2).mean(axis=0)), rtol=1e-3, atol=1e-6)
 
@@ -76,8 +76,9 @@ def test_observations_carry_no_float32_noise(family: str) -> None:
     with threads(1):
         due = observe(model, tokenizer, groups, TEXT)
     exact = observe(model.double(), tokenizer, groups, TEXT)
-    for name, rms in due.items():
-        np.testing.assert_allclose(rms, exact[name], rtol=1e-11)
+    for name, observed in due.items():
+        np.testing.assert_allclose(observed.rms, exact[name].rms, rtol=1e-11)
+        np.testing.assert_allclose(observed.gains, exact[name].gains, rtol=1e-11)
 
 
 def test_long_texts_are_cut_at_the_models_context() -> None:
@@ -85,7 +86,7 @@ def test_long_texts_are_cut_at_the_models_context() -> None:
     groups = trace_groups(model)
     assert min(MAX_TOKENS, CONTEXT) == 512
     longer = observe(model, tokenizer, groups, "xyz " * 2000)
-    assert all(np.isfinite(rms).all() for rms in longer.values())
+    assert all(np.isfinite(observed.rms).all() for observed in longer.values())
 
 
 def test_a_tokenizer_that_does_not_fit_is_refused() -> None:

@@ -51,14 +51,19 @@ def test_list_tells_damage_and_emptiness(
     assert "bad  damaged" in capsys.readouterr().out
 
 
-def test_options_reach_the_import(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_options_reach_the_import(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     seen: list[Any] = []
 
     class Report:
         unchanged = False
 
         def lines(self) -> list[str]:
-            return []
+            return ["summary"]
+
+        def error_lines(self) -> list[str]:
+            return ["worst"]
 
     monkeypatch.setattr(importing, "import_model", lambda *args: seen.append(args) or Report())
     arguments = ["import", "some/id", "--models", str(tmp_path), "--local", "lm_head, embed"]
@@ -67,6 +72,9 @@ def test_options_reach_the_import(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert (source, models, name) == ("some/id", tmp_path, None)
     assert options.local == ("embed", "lm_head")
     assert options.max_error == 0.01
+    assert capsys.readouterr().out == "summary\n"
+    assert main([*arguments, "--report"]) == 0
+    assert capsys.readouterr().out == "summary\n\nworst\n"
 
 
 def test_pull_fetches_and_imports(

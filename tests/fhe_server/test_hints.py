@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from fhe_protocol.masks import expand_mask
 from fhe_server import hints
@@ -51,4 +52,27 @@ def test_the_file_holds_all_parts_in_order(tmp_path: Path) -> None:
         assert piece == hint.astype("<u2").tobytes()
         assert digests[index] == hashlib.sha256(piece).hexdigest()
     assert tuple(digests) == WORLD.manifest.hint_digests
-    assert steps == [(k, 5) for k in range(1, 6)]
+    assert steps == [(k, 5) for k in range(6)]
+
+
+def test_hints_that_are_there_are_kept_and_what_follows_them_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "hints.bin"
+    asked: list[int] = []
+    noted: list[tuple[int, str]] = []
+
+    def weights(part: int) -> NDArray[np.int8]:
+        asked.append(part)
+        return WORLD.weights[part]
+
+    whole = write_hints(WORLD.manifest, weights, path, lambda *_: None)
+    due = path.read_bytes()
+    path.write_bytes(due[: WORLD.manifest.hint_offsets[2]] + b"rubbish of a cut write")
+    asked.clear()
+    again = write_hints(
+        WORLD.manifest, weights, path, lambda *_: None, done=whole[:2],
+        on_part=lambda part, digest: noted.append((part, digest)),
+    )  # fmt: skip
+    assert again == whole
+    assert path.read_bytes() == due
+    assert asked == [2, 3, 4]
+    assert noted == list(enumerate(whole))[2:]

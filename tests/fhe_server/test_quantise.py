@@ -20,9 +20,8 @@ from fhe_server.quantise import (
     quantise,
     quantise_embedding,
     quantise_group,
-    rotated,
-    rotation_order,
 )
+from fhe_server.rotation import rotated, rotation_order
 
 
 def normal(rows: int, columns: int, seed: int = 1) -> NDArray[np.float32]:
