@@ -11,7 +11,6 @@ from pathlib import Path
 
 from fhe_client.errors import TacitaError
 from fhe_client.keys import files
-from fhe_client.keys.errors import KeysError
 from fhe_client.keys.marker import KEYRING, MODES, PASSPHRASE, SESSION
 from fhe_client.keys.passphrase_input import PassphraseInput
 from fhe_client.keys.store import KeyStore
@@ -20,10 +19,6 @@ _ASK_OPEN = "Passphrase of the key"
 _ASK_NEW = "New passphrase of the key"
 _ASK_RECOVERY = "Passphrase of the recovery file"
 _MAX_RECOVERY_BYTES = 4096
-
-
-class _FileError(KeysError):
-    code = "keys_file"
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -109,10 +104,7 @@ def _rotate(_args: argparse.Namespace, store: KeyStore, asking: PassphraseInput)
 def _export(args: argparse.Namespace, store: KeyStore, asking: PassphraseInput) -> int:
     opening = _key_passphrase(store, asking)
     text = store.export_recovery(asking.fresh(_ASK_RECOVERY), opening)
-    try:
-        files.write_private(args.file, text.encode("ascii"), replace=False)
-    except FileExistsError:
-        raise _FileError(f"{args.file} exists already.", "Choose another name.") from None
+    files.write_new(args.file, text.encode("ascii"))
     _say(f"Recovery file written to {args.file}. Keep it away from this computer.")
     return 0
 

@@ -14,6 +14,12 @@ class KeysError(TacitaError):
     code = "keys"
 
 
+class KeysFileError(KeysError):
+    """A file that was named by the user cannot be used."""
+
+    code = "keys_file"
+
+
 class KeyClosedError(KeysError):
     """A master key was used after `close`."""
 

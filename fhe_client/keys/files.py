@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fhe_client.home import private_folder
+from fhe_client.keys.errors import KeysFileError
 
 _TEMPORARY = (".", ".tmp")
 
@@ -32,6 +33,22 @@ def write_private(path: Path, data: bytes, *, replace: bool = True) -> None:
             os.unlink(name)
         raise
     sync_folder(folder)
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Put `data` at a path that the user named, mode 0600; what is there already is never replaced.
+
+    An older recovery file may be the only way to older data.
+
+    Raises:
+        KeysFileError: something is there.
+    """
+    try:
+        write_private(path, data, replace=False)
+    except FileExistsError:
+        raise KeysFileError(
+            f"{path} exists already, and was left as it is.", "Choose another name."
+        ) from None
 
 
 def _put(name: str, path: Path, *, replace: bool) -> None:
