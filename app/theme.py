@@ -166,6 +166,9 @@ QToolTip {{ background: {c.surface}; color: {c.text}; border: 1px solid {c.borde
 #sidebar QListWidget::item:hover {{ background: {c.hover}; }}
 #sidebar QListWidget::item:selected {{ background: {c.bubble}; color: {c.text}; }}
 #sidebar QListWidget::item:focus {{ border: 1px solid {c.accent}; }}
+#serverPanel {{ background: {c.sidebar}; border: none; border-left: 1px solid {c.border}; }}
+#serverPanel QScrollArea, #serverPanel QScrollArea > QWidget > QWidget {{ background: transparent;
+    border: none; }}
 #topbar, #bottombar {{ background: {c.window}; border: none; }}
 #topbar {{ border-bottom: 1px solid {c.border}; }}
 #messages, #messages > QWidget > QWidget {{ background: {c.window}; border: none; }}
@@ -222,6 +225,11 @@ QRadioButton:disabled, QCheckBox:disabled {{ color: {c.muted}; }}
     outline: none; }}
 #serverList::item {{ padding: 0 10px; }}
 #serverList::item:selected {{ background: {c.bubble}; color: {c.text}; }}
+QSlider::groove:horizontal {{ background: {c.border}; height: 4px; border-radius: 2px; }}
+QSlider::sub-page:horizontal {{ background: {c.accent}; border-radius: 2px; }}
+QSlider::handle:horizontal {{ background: {c.accent}; width: 14px; margin: -5px 0;
+    border-radius: 7px; }}
+QSlider:focus::handle:horizontal {{ border: 2px solid {c.text}; width: 10px; }}
 QProgressBar {{ background: {c.hover}; border: none; border-radius: 3px; max-height: 6px;
     min-height: 6px; }}
 QProgressBar::chunk {{ background: {c.accent}; border-radius: 3px; }}

@@ -121,7 +121,7 @@ class ChatPage(QWidget):
         self.error.show_failure(failure, ready=self.controller.ready)
 
     def _show_status(self, status: Status) -> None:
-        self.meter.status.show_status(status)
+        self.meter.show_status(status)
         self.empty.show_status(sentences.status_words(status), status)
 
     def _show_meter(self, meter: Meter) -> None:

@@ -24,14 +24,19 @@ class Draft(QPlainTextEdit):
         super().__init__(parent)
         self._composing = False
         self.setTabChangesFocus(True)
-        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAsNeeded)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.document().setDocumentMargin(2)
         self.document().documentLayout().documentSizeChanged.connect(self._fit)
         self._fit()
 
     def _fit(self) -> None:
-        lines = max(1, min(int(self.document().size().height()), MAX_LINES))
+        written = int(self.document().size().height())
+        lines = max(1, min(written, MAX_LINES))
+        more = written > MAX_LINES
+        policy = Qt.ScrollBarPolicy
+        self.setVerticalScrollBarPolicy(
+            policy.ScrollBarAsNeeded if more else policy.ScrollBarAlwaysOff
+        )
         height = lines * self.fontMetrics().lineSpacing() + 2 * theme.SMALL
         self.setFixedHeight(height)
 

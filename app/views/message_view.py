@@ -133,7 +133,7 @@ class MessageView(QWidget):
         self._actions.setVisible(not streaming)
         self._foot.setText(figures.reply_line(message.stats) if message.stats else "")
         words = self._state_words(message.state)
-        self._state.setText(f"{words}  ·" if words and self._foot.text() else words)
+        self._state.setText(f"{words} ·" if words and self._foot.text() else words)
         self._state.setVisible(bool(self._state.text()))
         self._offer_continue()
 

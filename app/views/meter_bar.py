@@ -139,6 +139,7 @@ class MeterBar(QWidget):
             self.tr("Traffic over time"), self.tr("MB per second, up and down together")
         )
         self._pace = Pace()
+        self._working = False
         self._rounds = 0
         layout = QHBoxLayout(self)
         layout.setSpacing(theme.NORMAL)
@@ -168,6 +169,12 @@ class MeterBar(QWidget):
         super().resizeEvent(event)
         self._arrange()
 
+    def show_status(self, status: Status) -> None:
+        """Show a status; a rate is that of the reply being made, and of nothing else."""
+        self.status.show_status(status)
+        self._working = status.state in sentences.WORKING
+        self._arrange()
+
     def _arrange(self) -> None:
         room = self.width() - self.status.sizeHint().width()
         for widget in (
@@ -182,7 +189,8 @@ class MeterBar(QWidget):
             needed = widget.sizeHint().width() if isinstance(widget, QLabel) else widget.width()
             room -= needed + theme.NORMAL
             wanted = bool(widget.text()) if isinstance(widget, QLabel) else bool(widget.values)
-            widget.setVisible(wanted and room >= 0)
+            idle = widget in (self.rate, self.rate_sparkline) and not self._working
+            widget.setVisible(wanted and not idle and room >= 0)
 
     def show_meter(self, meter: Meter) -> None:
         """Show the engine's figures."""

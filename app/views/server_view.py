@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from PySide6.QtCore import QRect, QSize, Qt
 from PySide6.QtGui import QColor, QImage, QPainter, QPaintEvent
-from PySide6.QtWidgets import QCheckBox, QFrame, QSlider, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QCheckBox, QFrame, QScrollArea, QSlider, QVBoxLayout, QWidget
 
 from app import figures, theme
 from app.events import ServerView
 from app.views import parts
 
 PICTURE_WIDTH = 32  # values a line; 3,072 bytes are 1,024 values, a square
+WIDTH = 336
+LARGEST = 1.6  # what the panel grows by at most when text is made larger
 HEX_LINES = 10
 HEX_BYTES = 9
 
@@ -116,9 +118,8 @@ class ServerViewPanel(QFrame):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.setObjectName("sidebar")
+        self.setObjectName("serverPanel")
         self.setAccessibleName(self.tr("What the server sees"))
-        self.setFixedWidth(336)
         self._views: dict[int, ServerView] = {}
         self._shown: ServerView | None = None
         self.words = parts.label("", wrap=True, name="ownWords")
@@ -143,19 +144,27 @@ class ServerViewPanel(QFrame):
             "muted",
             wrap=True,
         )
+        self._headings = (
+            parts.label(self.tr("You wrote"), "muted"),
+            parts.label(self.tr("The server received"), "muted"),
+        )
+        self.group.setAlignment(Qt.AlignmentFlag.AlignTop)
         self._lay_out()
         self._show_contents(False)
+        self.redraw()
 
     def _lay_out(self) -> None:
-        layout = QVBoxLayout(self)
+        inside = QWidget()
+        layout = QVBoxLayout(inside)
         layout.setSpacing(theme.SMALL)
         parts.margins(layout, theme.WIDE, theme.NORMAL)
-        layout.addWidget(parts.label(self.tr("What the server sees"), "title"))
-        layout.addWidget(parts.label(self.tr("You wrote"), "muted"))
-        layout.addWidget(self.words)
-        layout.addSpacing(theme.SMALL)
-        layout.addWidget(parts.label(self.tr("The server received"), "muted"))
+        title = parts.label(self.tr("What the server sees"), "title", wrap=True)
+        wrote, received = self._headings
         for widget in (
+            title,
+            wrote,
+            self.words,
+            received,
             self.group,
             self.place,
             self.picture,
@@ -167,9 +176,18 @@ class ServerViewPanel(QFrame):
         ):
             layout.addWidget(widget)
         layout.addStretch(1)
+        area = QScrollArea()
+        area.setWidgetResizable(True)
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        area.setWidget(inside)
+        whole = QVBoxLayout(self)
+        parts.margins(whole, 0)
+        whole.addWidget(area)
 
     def _show_contents(self, there: bool) -> None:
         for widget in (
+            *self._headings,
+            self.words,
             self.group,
             self.place,
             self.picture,
@@ -226,5 +244,9 @@ class ServerViewPanel(QFrame):
         )
 
     def redraw(self) -> None:
-        """Draw with the present font."""
+        """Draw with the present font and zoom."""
         self.bytes.setFont(theme.mono())
+        larger = min(max(theme.points() / theme.BASE_POINTS, 1.0), LARGEST)
+        self.setFixedWidth(round(WIDTH * larger))
+        # Names of groups take one line or two; what is below them should not jump.
+        self.group.setMinimumHeight(2 * self.group.fontMetrics().lineSpacing())

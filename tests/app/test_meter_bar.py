@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from pytestqt.qtbot import QtBot
 
-from app.events import Meter
+from app.events import Meter, Status
 from app.views.meter_bar import GAP_S, POINTS, MeterBar, Pace
 
 
@@ -46,6 +46,7 @@ def test_the_bar_shows_rate_and_speed_with_their_lines(
     bar = MeterBar()
     qtbot.addWidget(bar)
     bar.resize(1_200, 40)
+    bar.show_status(Status("token", 1))
     clock = Clock()
     monkeypatch.setattr(bar, "_pace", Pace(clock))
     for step in range(POINTS + 5):
@@ -58,6 +59,9 @@ def test_the_bar_shows_rate_and_speed_with_their_lines(
     shown = [bar.rate_sparkline, bar.rate, bar.sparkline, bar.speed, bar.up, bar.down, bar.left]
     assert [widget.isHidden() for widget in shown] == [False] * 7
     assert all(widget.accessibleName() for widget in shown)
+    bar.show_status(Status("ready"))
+    assert bar.rate.isHidden()  # nothing moves any more
+    assert not bar.speed.isHidden()
     bar.resize(420, 40)
     bar.show_meter(Meter(1, 1, 0, 0.25, 5, 1))
     assert not bar.up.isHidden()
