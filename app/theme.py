@@ -225,11 +225,12 @@ QRadioButton:disabled, QCheckBox:disabled {{ color: {c.muted}; }}
     outline: none; }}
 #serverList::item {{ padding: 0 10px; }}
 #serverList::item:selected {{ background: {c.bubble}; color: {c.text}; }}
+QSlider {{ min-height: 20px; }}
 QSlider::groove:horizontal {{ background: {c.border}; height: 4px; border-radius: 2px; }}
 QSlider::sub-page:horizontal {{ background: {c.accent}; border-radius: 2px; }}
 QSlider::handle:horizontal {{ background: {c.accent}; width: 14px; margin: -5px 0;
     border-radius: 7px; }}
-QSlider:focus::handle:horizontal {{ border: 2px solid {c.text}; width: 10px; }}
+QSlider::handle:horizontal:focus {{ border: 2px solid {c.text}; width: 10px; }}
 QProgressBar {{ background: {c.hover}; border: none; border-radius: 3px; max-height: 6px;
     min-height: 6px; }}
 QProgressBar::chunk {{ background: {c.accent}; border-radius: 3px; }}

@@ -176,7 +176,7 @@ class MeterBar(QWidget):
         self._arrange()
 
     def _arrange(self) -> None:
-        room = self.width() - self.status.sizeHint().width()
+        room = self.width() - self.status.sizeHint().width() - 2 * theme.NORMAL
         for widget in (
             self.up,
             self.down,
