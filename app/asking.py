@@ -12,6 +12,7 @@ from app.engine_process import EngineProcess
 from app.events import Estimate, Failure, Json, Meter, Status
 from app.library import Library
 from app.replies import Reply, can_continue
+from app.sentences import failure_from
 from app.settings import Settings
 from fhe_client.history import History, HistoryError, Message, MessageState, Role
 
@@ -78,7 +79,7 @@ class Asking(QObject):
         try:
             message = self._library.add_user_message(text)
         except HistoryError as error:
-            self.failed.emit(Failure("history", error.message, error.next_step))
+            self.failed.emit(failure_from(error))
             return
         self.message_added.emit(message)
         self._enqueue()
@@ -180,7 +181,7 @@ class Asking(QObject):
                 self._ask(waiting)
             except (HistoryError, KeyError) as error:  # KeyError: deleted while it waited
                 if isinstance(error, HistoryError):
-                    self.failed.emit(Failure("history", error.message, error.next_step))
+                    self.failed.emit(failure_from(error))
 
     def _ask(self, waiting: Waiting) -> None:
         store = waiting.store
@@ -286,7 +287,7 @@ class Asking(QObject):
         try:
             message = None if reply.detached else end(reply)
         except HistoryError as error:
-            self.failed.emit(Failure("history", error.message, error.next_step))
+            self.failed.emit(failure_from(error))
         except KeyError:
             pass  # everything was deleted while the reply was made
         else:

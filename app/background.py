@@ -9,6 +9,7 @@ from PySide6.QtCore import QObject, QRunnable, QThreadPool, Signal
 
 from app.events import Failure
 from app.i18n import translate
+from app.sentences import failure_from
 from fhe_client.errors import TacitaError
 
 OnDone = Callable[[Any], None]
@@ -56,7 +57,7 @@ class _Task(QRunnable):
 def failure_of(error: Exception) -> Failure:
     """What to show of an error: a foreign one by its class alone, for its text could name a secret."""
     if isinstance(error, TacitaError):
-        return Failure(error.code, error.message, error.next_step)
+        return failure_from(error)
     if isinstance(error, OSError):
         what = error.strerror or type(error).__name__
         text = translate("background", "A file could not be read or written: {0}.")

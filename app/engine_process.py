@@ -17,6 +17,7 @@ from PySide6.QtCore import QObject, QProcess, QTimer, Signal
 
 from app.events import Failure, Json, Meter, ServerView, Status
 from app.i18n import translate
+from app.sentences import told
 from fhe_client.environment import child_command
 
 COMMAND_VARIABLE = "TACITA_ENGINE_COMMAND"
@@ -177,7 +178,7 @@ class EngineProcess(QObject):
         if succeeded:
             pending.on_result(value)
         else:
-            pending.on_failure(Failure.parse(value))
+            pending.on_failure(told(Failure.parse(value)))
 
     def _read_stderr(self) -> None:
         if self._process is not None:

@@ -9,6 +9,7 @@ from PySide6.QtCore import QObject, Signal
 
 from app.events import Failure
 from app.i18n import translate
+from app.sentences import failure_from
 from app.vault import HistoryKey
 from fhe_client.history import (
     Chat,
@@ -68,7 +69,7 @@ class Library(QObject):
         try:
             opened = History(found.path, found.key)
         except HistoryError as error:
-            return Failure("history", error.message, error.next_step)
+            return failure_from(error)
         self._move_to(opened)
         return None
 

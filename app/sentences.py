@@ -1,10 +1,14 @@
-"""Every status and every outcome of *Test connection* as a sentence, with the next step."""
+"""Every status, every error and every outcome of *Test connection* as a sentence in the user's language."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from app import figures
-from app.events import ConnectionReport, KeysStatus, Status
+from app.events import ConnectionReport, Failure, KeysStatus, Status
 from app.i18n import translate
+from fhe_client.error_codes import CODES, placeholders
+from fhe_client.errors import TacitaError
 
 STATUS_ICONS = {
     "offline": "status-offline",
@@ -20,6 +24,28 @@ STATUS_ICONS = {
     "reconnecting": "status-reconnecting",
 }
 WORKING = frozenset({"prompt", "token"})
+
+
+def told(failure: Failure) -> Failure:
+    """A failure in the user's language: the text of its code, as precise as its params allow.
+
+    An unknown code, or a language that lacks the text, keeps the English that came with it, which
+    says most precisely what happened.
+    """
+    known = CODES.get(failure.code)
+    if known is None or translate("engine", known.message) == known.message:
+        return failure
+    given = {name: str(value) for name, value in failure.params.items()}
+    chosen = next((t for t in known.detailed if placeholders(t) <= given.keys()), known.message)
+    message = translate("engine", chosen)
+    if placeholders(message) <= given.keys():  # a translator's slip must not hide the error
+        message = message.format_map(given)
+    return replace(failure, message=message, next_step=translate("engine", known.next_step))
+
+
+def failure_from(error: TacitaError) -> Failure:
+    """What to show of one of our own errors."""
+    return told(Failure(error.code, error.message, error.next_step, params=error.params))
 
 
 def status_icon(status: Status) -> str:

@@ -10,6 +10,7 @@ from PySide6.QtCore import QObject, QRunnable, QThreadPool, Signal
 
 from app.events import Failure
 from app.i18n import translate
+from app.sentences import failure_from
 from fhe_client.errors import TacitaError
 
 HISTORY_PURPOSE = "history"
@@ -67,7 +68,7 @@ class Vault(QObject):
         try:
             found = self._source(passphrase)
         except TacitaError as error:
-            self.failed.emit(Failure(error.code, error.message, error.next_step))
+            self.failed.emit(failure_from(error))
         except Exception as error:  # the class alone: its text could name a secret
             text = translate("vault", "The saved chats cannot be opened.")
             self.failed.emit(Failure("history", text, "", type(error).__name__))

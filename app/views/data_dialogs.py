@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 from app.controller import Controller
 from app.events import Failure
+from app.sentences import failure_from
 from fhe_client.history import HistoryTransferError, export_json, export_markdown
 from fhe_client.history.transfer import MAX_IMPORT_BYTES
 
@@ -93,7 +94,7 @@ class DataDialogs(QObject):
                 )
             chats = self._controller.library.import_text(path.read_text(encoding="utf-8"))
         except HistoryTransferError as error:
-            self._controller.failed.emit(Failure("history", error.message, error.next_step))
+            self._controller.failed.emit(failure_from(error))
         except (OSError, UnicodeDecodeError) as error:
             self._say(self.tr("The file could not be read."), error)
         else:

@@ -66,7 +66,7 @@ class ErrorCard(QFrame):
         image = pixmap("warning", theme.colours().danger, 24, self.devicePixelRatioF())
         self._icon.setPixmap(image)
         died = failure.code in ("engine_died", "engine_not_running")
-        about_chats = failure.code in ("history", "settings")
+        about_chats = failure.code == "settings" or failure.code.startswith("history")
         self.restart.setVisible(died)
         self.retry.setVisible(ready and not died and not about_chats)
         self.reconnect.setVisible(not ready and not died and not about_chats)

@@ -20,6 +20,7 @@ from PySide6.QtWidgets import (
 from app import figures, theme
 from app.controller import Controller
 from app.events import Failure
+from app.tray import Tray
 from app.views import parts
 from app.views.chat_list import ChatList
 from app.views.chat_page import ChatPage
@@ -42,6 +43,7 @@ class MainWindow(QMainWindow):
         self._version = version
         self._settings_dialog: SettingsDialog | None = None
         self.data = DataDialogs(controller, self)
+        self.tray = Tray(self, controller.settings, controller.library.new_chat)
         self.setWindowTitle("Tacita")
         self.setMinimumSize(QSize(560, 420))
         self.resize(controller.settings.width, controller.settings.height)
@@ -55,6 +57,7 @@ class MainWindow(QMainWindow):
         add_shortcuts(self)
         self._show_title()
         self._choose_page()
+        self.tray.refresh()
 
     # -- building --------------------------------------------------------------------------------
 
@@ -223,6 +226,7 @@ class MainWindow(QMainWindow):
         self.page.redraw()
         self.first_run.redraw()
         self.server_panel.redraw()
+        self.tray.refresh()
 
     def zoom(self, step: int) -> None:
         """Make text larger (+1), smaller (-1) or normal (0)."""
@@ -233,15 +237,12 @@ class MainWindow(QMainWindow):
 
     def _reply_finished(self) -> None:
         self._show_title()
-        self._notify()
-
-    def _notify(self) -> None:
-        """Mark the task bar when an answer is ready and the window is not in front: no content."""
-        if self.controller.settings.notify and not self.isActiveWindow():
-            QApplication.alert(self)
+        self.tray.notify()
 
     def closeEvent(self, event: QCloseEvent) -> None:
         """Remember the size; hide at once, the engine ends behind."""
+        if self._settings_dialog is not None:
+            self._settings_dialog.reject()  # it saves what was typed last
         self.controller.settings.width = self.width()
         self.controller.settings.height = self.height()
         if not self.controller.settings.first_run:

@@ -12,8 +12,12 @@
         <translation>Ein Chat, dessen Sprachmodell Sie nie hört.</translation>
     </message>
     <message>
-        <source>Apache License 2.0. Built with Qt (LGPL 3), PyTorch, Transformers and others; see the licences in the installation folder.</source>
-        <translation>Apache-Lizenz 2.0. Gebaut mit Qt (LGPL 3), PyTorch, Transformers und anderen; die Lizenzen liegen im Installationsordner.</translation>
+        <source>Apache License 2.0. Built with the work of many others.</source>
+        <translation>Apache-Lizenz 2.0. Gebaut mit der Arbeit vieler anderer.</translation>
+    </message>
+    <message>
+        <source>Licences…</source>
+        <translation>Lizenzen …</translation>
     </message>
     <message>
         <source>Open the log folder</source>
@@ -47,8 +51,16 @@
         <translation>Sprache</translation>
     </message>
     <message>
-        <source>Mark the task bar when an answer is ready</source>
-        <translation>In der Taskleiste melden, wenn eine Antwort fertig ist</translation>
+        <source>Tell me when an answer is ready, without a word of it</source>
+        <translation>Melden, wenn eine Antwort fertig ist, ohne ein Wort daraus</translation>
+    </message>
+    <message>
+        <source>Show an icon in the system tray</source>
+        <translation>Ein Symbol im Infobereich zeigen</translation>
+    </message>
+    <message>
+        <source>This desktop has no system tray.</source>
+        <translation>Dieser Desktop hat keinen Infobereich.</translation>
     </message>
     <message>
         <source>&amp;Look</source>
@@ -113,6 +125,14 @@
         <translation>Hier erscheinen Ihre Chats.</translation>
     </message>
     <message>
+        <source>Rename folder…</source>
+        <translation>Ordner umbenennen …</translation>
+    </message>
+    <message>
+        <source>Delete folder, keep its chats</source>
+        <translation>Ordner löschen, Chats behalten</translation>
+    </message>
+    <message>
         <source>Rename…</source>
         <translation>Umbenennen …</translation>
     </message>
@@ -125,6 +145,10 @@
         <translation>Oben anheften</translation>
     </message>
     <message>
+        <source>Move to</source>
+        <translation>Verschieben nach</translation>
+    </message>
+    <message>
         <source>Export…</source>
         <translation>Exportieren …</translation>
     </message>
@@ -133,12 +157,36 @@
         <translation>Löschen</translation>
     </message>
     <message>
+        <source>No folder</source>
+        <translation>Kein Ordner</translation>
+    </message>
+    <message>
+        <source>New folder…</source>
+        <translation>Neuer Ordner …</translation>
+    </message>
+    <message>
+        <source>New folder</source>
+        <translation>Neuer Ordner</translation>
+    </message>
+    <message>
+        <source>Name</source>
+        <translation>Name</translation>
+    </message>
+    <message>
         <source>Rename chat</source>
         <translation>Chat umbenennen</translation>
     </message>
     <message>
         <source>Title</source>
         <translation>Titel</translation>
+    </message>
+    <message>
+        <source>Rename folder</source>
+        <translation>Ordner umbenennen</translation>
+    </message>
+    <message>
+        <source>Folder deleted</source>
+        <translation>Ordner gelöscht</translation>
     </message>
 </context>
 <context>
@@ -154,6 +202,10 @@
     <message>
         <source>Reading this prompt takes about {0} and {1} of traffic.</source>
         <translation>Diese Eingabe zu lesen dauert etwa {0} und überträgt {1}.</translation>
+    </message>
+    <message>
+        <source>Reading this prompt takes about {0} and {1} of traffic, padding included.</source>
+        <translation>Diese Eingabe zu lesen dauert etwa {0} und überträgt {1}, Füllung eingerechnet.</translation>
     </message>
     <message>
         <source>Editing: sending starts a new branch here. What follows the old message stays reachable with the arrows beside it.</source>
@@ -217,6 +269,18 @@
         <translation>die Vorgabe des Servers</translation>
     </message>
     <message>
+        <source>only if your system does not trust it</source>
+        <translation>nur, wenn Ihr System ihm nicht vertraut</translation>
+    </message>
+    <message>
+        <source>Pinned certificate (SHA-256)</source>
+        <translation>Festgelegtes Zertifikat (SHA-256)</translation>
+    </message>
+    <message>
+        <source>Pin the certificate that this server showed</source>
+        <translation>Das Zertifikat festlegen, das dieser Server zeigte</translation>
+    </message>
+    <message>
         <source>Test connection</source>
         <translation>Verbindung prüfen</translation>
     </message>
@@ -233,8 +297,16 @@
         <translation>&amp;Modell</translation>
     </message>
     <message>
+        <source>&amp;Certificate</source>
+        <translation>&amp;Zertifikat</translation>
+    </message>
+    <message>
         <source>Testing…</source>
         <translation>Wird geprüft …</translation>
+    </message>
+    <message>
+        <source>Fingerprint of the certificate: {0}</source>
+        <translation>Fingerabdruck des Zertifikats: {0}</translation>
     </message>
 </context>
 <context>
@@ -575,6 +647,14 @@
         <translation>Wählen Sie einen Kennsatz für diese Datei. Bewahren Sie die Datei getrennt von diesem Computer auf.</translation>
     </message>
     <message>
+        <source>“{0}” exists already and will be replaced.</source>
+        <translation>„{0}“ gibt es schon und wird ersetzt.</translation>
+    </message>
+    <message>
+        <source>Replace the file</source>
+        <translation>Datei ersetzen</translation>
+    </message>
+    <message>
         <source>Passphrase of the file</source>
         <translation>Kennsatz der Datei</translation>
     </message>
@@ -616,6 +696,25 @@
     <message>
         <source>Each stroke is one encrypted layer group of the present token</source>
         <translation>Jeder Strich ist eine verschlüsselte Schichtgruppe des gegenwärtigen Tokens</translation>
+    </message>
+</context>
+<context>
+    <name>LicencesDialog</name>
+    <message>
+        <source>Licences</source>
+        <translation>Lizenzen</translation>
+    </message>
+    <message>
+        <source>Libraries and their licences</source>
+        <translation>Bibliotheken und ihre Lizenzen</translation>
+    </message>
+    <message>
+        <source>Tacita is free software under the Apache License 2.0. These libraries come with it, each under its own licence. Qt is used under the LGPL 3: you may replace it.</source>
+        <translation>Tacita ist freie Software unter der Apache-Lizenz 2.0. Diese Bibliotheken gehören dazu, jede unter ihrer eigenen Lizenz. Qt wird unter der LGPL 3 verwendet: Sie dürfen es austauschen.</translation>
+    </message>
+    <message>
+        <source>Close</source>
+        <translation>Schließen</translation>
     </message>
 </context>
 <context>
@@ -667,6 +766,10 @@
         <translation>Frühere Nachrichten zeigen</translation>
     </message>
     <message>
+        <source>Show later messages</source>
+        <translation>Spätere Nachrichten zeigen</translation>
+    </message>
+    <message>
         <source>Jump to the end</source>
         <translation>Zum Ende springen</translation>
     </message>
@@ -692,6 +795,14 @@
     <message>
         <source>Make another reply</source>
         <translation>Andere Antwort erzeugen</translation>
+    </message>
+    <message>
+        <source>Continue this reply</source>
+        <translation>Diese Antwort fortsetzen</translation>
+    </message>
+    <message>
+        <source>Continue</source>
+        <translation>Fortsetzen</translation>
     </message>
     <message>
         <source>Previous branch</source>
@@ -737,6 +848,26 @@
         <translation>Verbleibende Tokens, bis neue Geheimnisse erzeugt werden</translation>
     </message>
     <message>
+        <source>Traffic both ways</source>
+        <translation>Verkehr in beide Richtungen</translation>
+    </message>
+    <message>
+        <source>Seconds per token over time</source>
+        <translation>Sekunden je Token im Zeitverlauf</translation>
+    </message>
+    <message>
+        <source>Seconds per token over the last {0} tokens</source>
+        <translation>Sekunden je Token über die letzten {0} Tokens</translation>
+    </message>
+    <message>
+        <source>Traffic over time</source>
+        <translation>Verkehr im Zeitverlauf</translation>
+    </message>
+    <message>
+        <source>MB per second, up and down together</source>
+        <translation>MB je Sekunde, gesendet und empfangen zusammen</translation>
+    </message>
+    <message>
         <source>{0} up</source>
         <translation>{0} gesendet</translation>
     </message>
@@ -749,8 +880,75 @@
         <translation>{0} je Token</translation>
     </message>
     <message>
+        <source>{0}/s</source>
+        <translation>{0}/s</translation>
+    </message>
+    <message>
         <source>{0} tokens left</source>
         <translation>noch {0} Tokens</translation>
+    </message>
+</context>
+<context>
+    <name>ModelChoice</name>
+    <message>
+        <source>Model</source>
+        <translation>Modell</translation>
+    </message>
+    <message>
+        <source>the server&apos;s default</source>
+        <translation>die Vorgabe des Servers</translation>
+    </message>
+    <message>
+        <source>&amp;hint: fast, for conversation</source>
+        <translation>&amp;hint: schnell, zum Unterhalten</translation>
+    </message>
+    <message>
+        <source>&amp;glwe: the scheme of Concrete ML</source>
+        <translation>&amp;glwe: das Verfahren von Concrete ML</translation>
+    </message>
+    <message>
+        <source>Connect with these</source>
+        <translation>Damit verbinden</translation>
+    </message>
+    <message>
+        <source>Its hints are downloaded once for each model.</source>
+        <translation>Seine Hints werden einmal je Modell geladen.</translation>
+    </message>
+    <message>
+        <source>Its hints are downloaded once for each model: {0} for this one.</source>
+        <translation>Seine Hints werden einmal je Modell geladen: {0} für dieses.</translation>
+    </message>
+    <message>
+        <source>No hints, but {0} of keys are uploaded at each connection, a token moves several megabytes and takes minutes to an hour. Without padding. For comparison, not for conversation.</source>
+        <translation>Keine Hints, aber bei jeder Verbindung werden {0} Schlüssel hochgeladen, ein Token überträgt mehrere Megabytes und dauert Minuten bis zu einer Stunde. Ohne Füllung. Zum Vergleichen, nicht zum Unterhalten.</translation>
+    </message>
+    <message>
+        <source>&amp;Model</source>
+        <translation>&amp;Modell</translation>
+    </message>
+    <message>
+        <source>Scheme of encryption</source>
+        <translation>Verschlüsselungsverfahren</translation>
+    </message>
+    <message>
+        <source>Not available: {0}</source>
+        <translation>Nicht verfügbar: {0}</translation>
+    </message>
+    <message>
+        <source>Models that were imported here.</source>
+        <translation>Modelle, die hier eingelesen wurden.</translation>
+    </message>
+    <message>
+        <source>Asking the server for its models…</source>
+        <translation>Der Server wird nach seinen Modellen gefragt …</translation>
+    </message>
+    <message>
+        <source>Models that this server offers.</source>
+        <translation>Modelle, die dieser Server anbietet.</translation>
+    </message>
+    <message>
+        <source>No model was imported here yet.</source>
+        <translation>Hier wurde noch kein Modell eingelesen.</translation>
     </message>
 </context>
 <context>
@@ -788,8 +986,36 @@
         <translation>Startwert</translation>
     </message>
     <message>
-        <source>System &amp;prompt</source>
-        <translation>System&amp;anweisung</translation>
+        <source>Several tokens per pass</source>
+        <translation>Mehrere Tokens je Durchgang</translation>
+    </message>
+    <message>
+        <source>Off: one token at a time</source>
+        <translation>Aus: ein Token nach dem anderen</translation>
+    </message>
+    <message>
+        <source>Automatic: where the connection is slow</source>
+        <translation>Von selbst: bei langsamer Verbindung</translation>
+    </message>
+    <message>
+        <source>{0} tokens</source>
+        <translation>{0} Tokens</translation>
+    </message>
+    <message>
+        <source>System prompt and presets are kept encrypted with your chats.</source>
+        <translation>Systemanweisung und Vorlagen liegen verschlüsselt bei Ihren Chats.</translation>
+    </message>
+    <message>
+        <source>How replies are made</source>
+        <translation>Wie Antworten entstehen</translation>
+    </message>
+    <message>
+        <source>Tokens per &amp;pass</source>
+        <translation>Tokens je &amp;Durchgang</translation>
+    </message>
+    <message>
+        <source>Temperature 0 always takes the likeliest word. Several tokens per pass are guessed from the conversation: faster on a slow connection, but from the number of passes the server learns how much the reply repeats the conversation. With “Automatic” a server can switch this on by answering slowly.</source>
+        <translation>Temperatur 0 nimmt stets das wahrscheinlichste Wort. Mehrere Tokens je Durchgang werden aus dem Gespräch erraten: schneller bei langsamer Verbindung, aber aus der Zahl der Durchgänge erfährt der Server, wie sehr die Antwort das Gespräch wiederholt. Bei „Von selbst“ kann ein Server das einschalten, indem er langsam antwortet.</translation>
     </message>
     <message>
         <source>&amp;Temperature</source>
@@ -808,12 +1034,23 @@
         <translation>&amp;Startwert</translation>
     </message>
     <message>
-        <source>The system prompt is kept encrypted with your chats. Temperature 0 always takes the likeliest word.</source>
-        <translation>Die Systemanweisung liegt verschlüsselt bei Ihren Chats. Temperatur 0 nimmt stets das wahrscheinlichste Wort.</translation>
-    </message>
-    <message>
         <source>Reset this page</source>
         <translation>Diese Seite zurücksetzen</translation>
+    </message>
+</context>
+<context>
+    <name>PaddingChoice</name>
+    <message>
+        <source>&amp;Hide how long prompts and replies are (padding)</source>
+        <translation>&amp;Verbergen, wie lang Eingaben und Antworten sind (Füllung)</translation>
+    </message>
+    <message>
+        <source>Prompts and replies are filled up to multiples of 32 tokens, so the server sees only the number of such blocks. Every filler costs as much as a real token. Not possible with the scheme glwe.</source>
+        <translation>Eingaben und Antworten werden auf Vielfache von 32 Tokens aufgefüllt; der Server sieht nur die Zahl solcher Blöcke. Jedes Füllsel kostet so viel wie ein echtes Token. Mit dem Verfahren glwe nicht möglich.</translation>
+    </message>
+    <message>
+        <source>The shortest question and reply then cost about {0} and {1}.</source>
+        <translation>Die kürzeste Frage und Antwort kosten dann etwa {0} und {1}.</translation>
     </message>
 </context>
 <context>
@@ -846,28 +1083,63 @@
         <translation>Schlüssel so aufbewahren</translation>
     </message>
     <message>
+        <source>Reset this page</source>
+        <translation>Diese Seite zurücksetzen</translation>
+    </message>
+    <message>
         <source>Everything this app sends</source>
         <translation>Alles, was dieses Programm sendet</translation>
     </message>
     <message>
-        <source>Encrypted activations to the server you chose, one message per layer group.</source>
-        <translation>Verschlüsselte Aktivierungen an den Server Ihrer Wahl, eine Nachricht je Schichtgruppe.</translation>
+        <source>Only encrypted numbers and technical requests, to the server you chose and to nobody else: no telemetry, no update check, no crash report.</source>
+        <translation>Nur verschlüsselte Zahlen und technische Anfragen, an den Server Ihrer Wahl und an niemanden sonst: keine Nutzungsdaten, keine Suche nach neuen Fassungen, keine Absturzberichte.</translation>
     </message>
     <message>
-        <source>Requests to that server for its description, the model&apos;s small part and hints.</source>
-        <translation>Anfragen an diesen Server nach seiner Beschreibung, dem kleinen Teil des Modells und den Hints.</translation>
+        <source>Show each kind with its bytes…</source>
+        <translation>Jede Art mit ihren Bytes zeigen …</translation>
     </message>
     <message>
-        <source>The server&apos;s access token, if you entered one, to that server.</source>
-        <translation>Das Zugangskennwort des Servers, falls Sie eines eingaben, an diesen Server.</translation>
-    </message>
-    <message>
-        <source>Nothing else: no telemetry, no update check, no crash report.</source>
-        <translation>Sonst nichts: keine Nutzungsdaten, keine Suche nach neuen Fassungen, keine Absturzberichte.</translation>
+        <source>Keyring: {0}</source>
+        <translation>Schlüsselbund: {0}</translation>
     </message>
     <message>
         <source>Done.</source>
         <translation>Erledigt.</translation>
+    </message>
+</context>
+<context>
+    <name>PromptPresets</name>
+    <message>
+        <source>Presets</source>
+        <translation>Vorlagen</translation>
+    </message>
+    <message>
+        <source>Save as…</source>
+        <translation>Speichern als …</translation>
+    </message>
+    <message>
+        <source>Delete</source>
+        <translation>Löschen</translation>
+    </message>
+    <message>
+        <source>Undo</source>
+        <translation>Rückgängig</translation>
+    </message>
+    <message>
+        <source>Presets…</source>
+        <translation>Vorlagen …</translation>
+    </message>
+    <message>
+        <source>Save the system prompt</source>
+        <translation>Systemanweisung speichern</translation>
+    </message>
+    <message>
+        <source>Name (the name of a preset that exists changes it)</source>
+        <translation>Name (der Name einer vorhandenen Vorlage ändert diese)</translation>
+    </message>
+    <message>
+        <source>Name</source>
+        <translation>Name</translation>
     </message>
 </context>
 <context>
@@ -882,14 +1154,57 @@
     </message>
 </context>
 <context>
+    <name>SentDialog</name>
+    <message>
+        <source>Everything this app sends</source>
+        <translation>Alles, was dieses Programm sendet</translation>
+    </message>
+    <message>
+        <source>Close</source>
+        <translation>Schließen</translation>
+    </message>
+    <message>
+        <source>All of it goes to the server that you chose, and to nobody else. There is no telemetry, no update check and no crash report.</source>
+        <translation>Alles geht an den Server Ihrer Wahl und an niemanden sonst. Es gibt keine Nutzungsdaten, keine Suche nach neuen Fassungen und keine Absturzberichte.</translation>
+    </message>
+    <message>
+        <source>Whatever is sent also shows your network address and the time. The figures are those of this session.</source>
+        <translation>Alles Gesendete zeigt auch Ihre Netzadresse und die Uhrzeit. Die Zahlen sind die dieser Sitzung.</translation>
+    </message>
+    <message>
+        <source>The server learns: {0}</source>
+        <translation>Der Server erfährt: {0}</translation>
+    </message>
+    <message>
+        <source>not counted</source>
+        <translation>nicht gezählt</translation>
+    </message>
+    <message>
+        <source>{0} up · {1} down</source>
+        <translation>{0} gesendet · {1} empfangen</translation>
+    </message>
+</context>
+<context>
     <name>ServerPage</name>
     <message>
         <source>Servers</source>
         <translation>Server</translation>
     </message>
     <message>
+        <source>Name in this list</source>
+        <translation>Name in dieser Liste</translation>
+    </message>
+    <message>
+        <source>as you like, for example: Office</source>
+        <translation>nach Belieben, zum Beispiel: Büro</translation>
+    </message>
+    <message>
         <source>Use this server</source>
         <translation>Diesen Server verwenden</translation>
+    </message>
+    <message>
+        <source>Save</source>
+        <translation>Speichern</translation>
     </message>
     <message>
         <source>Add a server</source>
@@ -898,6 +1213,10 @@
     <message>
         <source>Remove</source>
         <translation>Entfernen</translation>
+    </message>
+    <message>
+        <source>&amp;Name</source>
+        <translation>&amp;Name</translation>
     </message>
     <message>
         <source>Local server on this computer</source>
@@ -911,6 +1230,10 @@
         <source>A server program is started on this computer and ends with this window.</source>
         <translation>Ein Serverprogramm startet auf diesem Rechner und endet mit diesem Fenster.</translation>
     </message>
+    <message>
+        <source>The access token is kept encrypted with your chats, under the key in your keyring; it is never written to the settings file.</source>
+        <translation>Das Zugangskennwort liegt verschlüsselt bei Ihren Chats, unter dem Schlüssel in Ihrem Schlüsselbund; in der Datei der Einstellungen steht es nie.</translation>
+    </message>
 </context>
 <context>
     <name>ServerViewPanel</name>
@@ -923,6 +1246,10 @@
         <translation>Schicht</translation>
     </message>
     <message>
+        <source>Follow the layer at work</source>
+        <translation>Der arbeitenden Schicht folgen</translation>
+    </message>
+    <message>
         <source>Send a message: the encrypted bytes of every layer appear here.</source>
         <translation>Senden Sie eine Nachricht: Die verschlüsselten Bytes jeder Schicht erscheinen hier.</translation>
     </message>
@@ -933,6 +1260,10 @@
     <message>
         <source>The server received</source>
         <translation>Der Server empfing</translation>
+    </message>
+    <message>
+        <source>Layer group {0} of {1}</source>
+        <translation>Schichtgruppe {0} von {1}</translation>
     </message>
     <message>
         <source>{0} bytes: {1} × {2} encrypted values of 24 bits. Without your key they look like noise.</source>
@@ -990,21 +1321,29 @@
     </message>
 </context>
 <context>
-    <name>Sparkline</name>
-    <message>
-        <source>Seconds per token over time</source>
-        <translation>Sekunden je Token im Zeitverlauf</translation>
-    </message>
-    <message>
-        <source>Seconds per token over the last {0} tokens</source>
-        <translation>Sekunden je Token über die letzten {0} Tokens</translation>
-    </message>
-</context>
-<context>
     <name>StatusLine</name>
     <message>
         <source>Status: {0}</source>
         <translation>Zustand: {0}</translation>
+    </message>
+</context>
+<context>
+    <name>Tray</name>
+    <message>
+        <source>Show the window</source>
+        <translation>Fenster zeigen</translation>
+    </message>
+    <message>
+        <source>New chat</source>
+        <translation>Neuer Chat</translation>
+    </message>
+    <message>
+        <source>Quit</source>
+        <translation>Beenden</translation>
+    </message>
+    <message>
+        <source>An answer is ready.</source>
+        <translation>Eine Antwort ist fertig.</translation>
     </message>
 </context>
 <context>
@@ -1016,6 +1355,21 @@
     <message>
         <source>Something went wrong.</source>
         <translation>Etwas ist schiefgegangen.</translation>
+    </message>
+</context>
+<context>
+    <name>chats</name>
+    <message>
+        <source>Folder {0}, closed, chats: {1}</source>
+        <translation>Ordner {0}, geschlossen, Chats: {1}</translation>
+    </message>
+    <message>
+        <source>Folder {0}, open, chats: {1}</source>
+        <translation>Ordner {0}, offen, Chats: {1}</translation>
+    </message>
+    <message>
+        <source>{0}, pinned</source>
+        <translation>{0}, angeheftet</translation>
     </message>
 </context>
 <context>
@@ -1093,6 +1447,14 @@
         <translation>Prüfen Sie die Adresse und versuchen Sie es erneut.</translation>
     </message>
     <message>
+        <source>Your system does not trust the server&apos;s certificate.</source>
+        <translation>Ihr System vertraut dem Zertifikat des Servers nicht.</translation>
+    </message>
+    <message>
+        <source>Ask the server&apos;s operator for its SHA-256 fingerprint and compare all of it with the one below. Pin it only if they are the same.</source>
+        <translation>Fragen Sie den Betreiber nach dem SHA-256-Fingerabdruck und vergleichen Sie ihn ganz mit dem unten. Legen Sie ihn nur fest, wenn beide gleich sind.</translation>
+    </message>
+    <message>
         <source>Connected: round trip {0} ms.</source>
         <translation>Verbunden: Umlaufzeit {0} ms.</translation>
     </message>
@@ -1118,6 +1480,650 @@
     <message>
         <source>The engine is not running.</source>
         <translation>Das Rechenprogramm läuft nicht.</translation>
+    </message>
+    <message>
+        <source>A command to the engine is not what the protocol says.</source>
+        <translation>Ein Befehl an das Rechenprogramm entspricht nicht dem Protokoll.</translation>
+    </message>
+    <message>
+        <source>A file or a connection could not be used.</source>
+        <translation>Eine Datei oder Verbindung war nicht brauchbar.</translation>
+    </message>
+    <message>
+        <source>A file or a connection could not be used: {reason}.</source>
+        <translation>Eine Datei oder Verbindung war nicht brauchbar: {reason}.</translation>
+    </message>
+    <message>
+        <source>A part of Tacita does not work on this computer.</source>
+        <translation>Ein Teil von Tacita funktioniert auf diesem Rechner nicht.</translation>
+    </message>
+    <message>
+        <source>An encrypted file cannot be opened.</source>
+        <translation>Eine verschlüsselte Datei lässt sich nicht öffnen.</translation>
+    </message>
+    <message>
+        <source>Another key was found than the one that this profile&apos;s data was sealed with.</source>
+        <translation>Gefunden wurde ein anderer Schlüssel als der, mit dem die Daten dieses Profils versiegelt sind.</translation>
+    </message>
+    <message>
+        <source>Another window changed the key meanwhile.</source>
+        <translation>Ein anderes Fenster hat den Schlüssel inzwischen gewechselt.</translation>
+    </message>
+    <message>
+        <source>Another window uses this profile&apos;s keys.</source>
+        <translation>Ein anderes Fenster verwendet die Schlüssel dieses Profils.</translation>
+    </message>
+    <message>
+        <source>Change where the key is kept first.</source>
+        <translation>Ändern Sie zuerst, wo der Schlüssel liegt.</translation>
+    </message>
+    <message>
+        <source>Check the address and port, and that the server is running.</source>
+        <translation>Prüfen Sie Adresse und Port und ob der Server läuft.</translation>
+    </message>
+    <message>
+        <source>Check the address and port: another program answers there.</source>
+        <translation>Prüfen Sie Adresse und Port: Dort antwortet ein anderes Programm.</translation>
+    </message>
+    <message>
+        <source>Check the message and the settings.</source>
+        <translation>Prüfen Sie die Nachricht und die Einstellungen.</translation>
+    </message>
+    <message>
+        <source>Check the network connection and try again in a moment.</source>
+        <translation>Prüfen Sie die Netzverbindung und versuchen Sie es gleich noch einmal.</translation>
+    </message>
+    <message>
+        <source>Check the network connection; what was written so far is kept.</source>
+        <translation>Prüfen Sie die Netzverbindung; was bisher geschrieben wurde, bleibt.</translation>
+    </message>
+    <message>
+        <source>Check the permissions of Tacita&apos;s folders, or set TACITA_HOME to another one.</source>
+        <translation>Prüfen Sie die Rechte der Ordner von Tacita oder setzen Sie TACITA_HOME auf einen anderen.</translation>
+    </message>
+    <message>
+        <source>Check the server&apos;s address and try again.</source>
+        <translation>Prüfen Sie die Adresse des Servers und versuchen Sie es erneut.</translation>
+    </message>
+    <message>
+        <source>Check the spelling of the address and the network connection.</source>
+        <translation>Prüfen Sie die Schreibweise der Adresse und die Netzverbindung.</translation>
+    </message>
+    <message>
+        <source>Choose a JSON file that was exported by Tacita. Nothing was changed.</source>
+        <translation>Wählen Sie eine JSON-Datei, die Tacita exportiert hat. Nichts wurde geändert.</translation>
+    </message>
+    <message>
+        <source>Choose a longer one, such as four or more words.</source>
+        <translation>Wählen Sie einen längeren, etwa vier Wörter oder mehr.</translation>
+    </message>
+    <message>
+        <source>Choose a smaller model.</source>
+        <translation>Wählen Sie ein kleineres Modell.</translation>
+    </message>
+    <message>
+        <source>Choose another model, or ask whoever runs the server to import this one again.</source>
+        <translation>Wählen Sie ein anderes Modell oder bitten Sie den Betreiber, dieses neu einzulesen.</translation>
+    </message>
+    <message>
+        <source>Choose another model.</source>
+        <translation>Wählen Sie ein anderes Modell.</translation>
+    </message>
+    <message>
+        <source>Choose another one.</source>
+        <translation>Wählen Sie eine andere.</translation>
+    </message>
+    <message>
+        <source>Choose first where your key is kept.</source>
+        <translation>Wählen Sie zuerst, wo Ihr Schlüssel liegt.</translation>
+    </message>
+    <message>
+        <source>Choose one of the models that the server offers.</source>
+        <translation>Wählen Sie eines der Modelle, die der Server anbietet.</translation>
+    </message>
+    <message>
+        <source>Close it, or wait a moment, and try again.</source>
+        <translation>Schließen Sie es oder warten Sie kurz und versuchen Sie es erneut.</translation>
+    </message>
+    <message>
+        <source>Close other programs.</source>
+        <translation>Schließen Sie andere Programme.</translation>
+    </message>
+    <message>
+        <source>Concrete ML&apos;s scheme cannot be used here.</source>
+        <translation>Das Verfahren von Concrete ML ist hier nicht verwendbar.</translation>
+    </message>
+    <message>
+        <source>Connect again to see what changed.</source>
+        <translation>Verbinden Sie sich neu, um zu sehen, was sich geändert hat.</translation>
+    </message>
+    <message>
+        <source>Connect again.</source>
+        <translation>Verbinden Sie sich neu.</translation>
+    </message>
+    <message>
+        <source>Connect again; the key is then uploaded once more.</source>
+        <translation>Verbinden Sie sich neu; der Schlüssel wird dann noch einmal hochgeladen.</translation>
+    </message>
+    <message>
+        <source>Connect again; they are downloaded anew.</source>
+        <translation>Verbinden Sie sich neu; sie werden erneut geladen.</translation>
+    </message>
+    <message>
+        <source>Connect first.</source>
+        <translation>Verbinden Sie sich zuerst.</translation>
+    </message>
+    <message>
+        <source>Do not use this server; tell whoever runs it.</source>
+        <translation>Verwenden Sie diesen Server nicht; sagen Sie es dem Betreiber.</translation>
+    </message>
+    <message>
+        <source>Enter an address such as https://tacita.example.org.</source>
+        <translation>Geben Sie eine Adresse wie https://tacita.example.org ein.</translation>
+    </message>
+    <message>
+        <source>Enter it.</source>
+        <translation>Geben Sie ihn ein.</translation>
+    </message>
+    <message>
+        <source>Enter the access token that you were given for this server.</source>
+        <translation>Geben Sie das Zugangskennwort ein, das Sie für diesen Server haben.</translation>
+    </message>
+    <message>
+        <source>Free some disk space; the message is still shown and can be copied.</source>
+        <translation>Schaffen Sie Platz auf der Festplatte; die Nachricht ist noch zu sehen und zu kopieren.</translation>
+    </message>
+    <message>
+        <source>Free some space and try again.</source>
+        <translation>Schaffen Sie Platz und versuchen Sie es erneut.</translation>
+    </message>
+    <message>
+        <source>Free some space on the disk and try again.</source>
+        <translation>Schaffen Sie Platz auf der Festplatte und versuchen Sie es erneut.</translation>
+    </message>
+    <message>
+        <source>If whoever runs the server changed it on purpose, accept the new one; otherwise do not use it.</source>
+        <translation>Hat der Betreiber es absichtlich geändert, nehmen Sie das neue an; sonst verwenden Sie es nicht.</translation>
+    </message>
+    <message>
+        <source>Install Tacita again.</source>
+        <translation>Installieren Sie Tacita neu.</translation>
+    </message>
+    <message>
+        <source>Install concrete-ml-extensions 0.2, or use the scheme “hint”.</source>
+        <translation>Installieren Sie concrete-ml-extensions 0.2 oder verwenden Sie das Verfahren „hint“.</translation>
+    </message>
+    <message>
+        <source>Install the newer version again, or move the history file away.</source>
+        <translation>Installieren Sie die neuere Fassung wieder oder legen Sie die Verlaufsdatei beiseite.</translation>
+    </message>
+    <message>
+        <source>It goes on at the next start.</source>
+        <translation>Beim nächsten Start geht es weiter.</translation>
+    </message>
+    <message>
+        <source>It was cancelled.</source>
+        <translation>Es wurde abgebrochen.</translation>
+    </message>
+    <message>
+        <source>It was stopped.</source>
+        <translation>Es wurde angehalten.</translation>
+    </message>
+    <message>
+        <source>Not enough space on the disk: {needed_mb} MB are needed, {free_mb} MB are free.</source>
+        <translation>Zu wenig Platz auf der Festplatte: {needed_mb} MB werden gebraucht, {free_mb} MB sind frei.</translation>
+    </message>
+    <message>
+        <source>Open the key again.</source>
+        <translation>Öffnen Sie den Schlüssel neu.</translation>
+    </message>
+    <message>
+        <source>Please report this with its details; they hold nothing of what you wrote.</source>
+        <translation>Bitte melden Sie das mit den Einzelheiten; sie enthalten nichts von dem, was Sie schrieben.</translation>
+    </message>
+    <message>
+        <source>Restore keys.json from a backup, or move it away: the key itself is not in it.</source>
+        <translation>Stellen Sie keys.json aus einer Sicherung wieder her oder legen Sie es beiseite: Der Schlüssel selbst ist nicht darin.</translation>
+    </message>
+    <message>
+        <source>Restore pins.json from a backup, or delete it to trust every model anew.</source>
+        <translation>Stellen Sie pins.json aus einer Sicherung wieder her oder löschen Sie es, um jedem Modell neu zu vertrauen.</translation>
+    </message>
+    <message>
+        <source>Restore that key from its recovery file.</source>
+        <translation>Stellen Sie jenen Schlüssel aus seiner Rettungsdatei wieder her.</translation>
+    </message>
+    <message>
+        <source>Restore the file from a backup, or use another one.</source>
+        <translation>Stellen Sie die Datei aus einer Sicherung wieder her oder verwenden Sie eine andere.</translation>
+    </message>
+    <message>
+        <source>Restore the key from its recovery file.</source>
+        <translation>Stellen Sie den Schlüssel aus seiner Rettungsdatei wieder her.</translation>
+    </message>
+    <message>
+        <source>Restore the keyring, or the key from its recovery file.</source>
+        <translation>Stellen Sie den Schlüsselbund wieder her oder den Schlüssel aus seiner Rettungsdatei.</translation>
+    </message>
+    <message>
+        <source>See --help.</source>
+        <translation>Siehe --help.</translation>
+    </message>
+    <message>
+        <source>See the settings, Privacy.</source>
+        <translation>Siehe Einstellungen, Datenschutz.</translation>
+    </message>
+    <message>
+        <source>Shorten the message.</source>
+        <translation>Kürzen Sie die Nachricht.</translation>
+    </message>
+    <message>
+        <source>Something is wrong with the keys.</source>
+        <translation>Mit den Schlüsseln stimmt etwas nicht.</translation>
+    </message>
+    <message>
+        <source>Something went wrong inside Tacita.</source>
+        <translation>In Tacita ist etwas schiefgegangen.</translation>
+    </message>
+    <message>
+        <source>Something went wrong.</source>
+        <translation>Etwas ist schiefgegangen.</translation>
+    </message>
+    <message>
+        <source>Start a new conversation.</source>
+        <translation>Beginnen Sie ein neues Gespräch.</translation>
+    </message>
+    <message>
+        <source>Start a new one.</source>
+        <translation>Beginnen Sie eine neue.</translation>
+    </message>
+    <message>
+        <source>Start again when you like.</source>
+        <translation>Beginnen Sie erneut, wann Sie möchten.</translation>
+    </message>
+    <message>
+        <source>Start again when you like; what was downloaded is kept.</source>
+        <translation>Beginnen Sie erneut, wann Sie möchten; was geladen wurde, bleibt.</translation>
+    </message>
+    <message>
+        <source>The arguments make no sense together.</source>
+        <translation>Die Angaben passen nicht zusammen.</translation>
+    </message>
+    <message>
+        <source>The cache folder is full, not writable, or in use by another window.</source>
+        <translation>Der Zwischenspeicher ist voll, nicht beschreibbar oder von einem anderen Fenster belegt.</translation>
+    </message>
+    <message>
+        <source>The change of keys stopped half-way; no data is lost.</source>
+        <translation>Der Schlüsselwechsel blieb auf halbem Weg stehen; keine Daten sind verloren.</translation>
+    </message>
+    <message>
+        <source>The connection to the server broke.</source>
+        <translation>Die Verbindung zum Server ist abgerissen.</translation>
+    </message>
+    <message>
+        <source>The connection to the server is not encrypted, or its certificate is not trusted.</source>
+        <translation>Die Verbindung zum Server ist nicht verschlüsselt, oder seinem Zertifikat wird nicht vertraut.</translation>
+    </message>
+    <message>
+        <source>The conversation is malformed or too long.</source>
+        <translation>Das Gespräch ist fehlerhaft oder zu lang.</translation>
+    </message>
+    <message>
+        <source>The disk is full.</source>
+        <translation>Die Festplatte ist voll.</translation>
+    </message>
+    <message>
+        <source>The downloaded hints were changed on the disk.</source>
+        <translation>Die geladenen Hints wurden auf der Festplatte verändert.</translation>
+    </message>
+    <message>
+        <source>The encrypted file is another one than it should be, perhaps moved or renamed.</source>
+        <translation>Die verschlüsselte Datei ist eine andere, als sie sein sollte, vielleicht verschoben oder umbenannt.</translation>
+    </message>
+    <message>
+        <source>The encrypted file was changed or cut short after it was written.</source>
+        <translation>Die verschlüsselte Datei wurde nach dem Schreiben verändert oder abgeschnitten.</translation>
+    </message>
+    <message>
+        <source>The encryption stopped before it used the same key material twice.</source>
+        <translation>Die Verschlüsselung hat angehalten, bevor sie denselben Schlüsselstoff zweimal verwendet hätte.</translation>
+    </message>
+    <message>
+        <source>The encryption stopped itself.</source>
+        <translation>Die Verschlüsselung hat sich selbst angehalten.</translation>
+    </message>
+    <message>
+        <source>The file could not be read or written.</source>
+        <translation>Die Datei ließ sich nicht lesen oder schreiben.</translation>
+    </message>
+    <message>
+        <source>The file has format version {version}; this Tacita reads version {known}.</source>
+        <translation>Die Datei hat die Formatversion {version}; dieses Tacita liest Version {known}.</translation>
+    </message>
+    <message>
+        <source>The file is not one of Tacita&apos;s encrypted files.</source>
+        <translation>Die Datei ist keine der verschlüsselten Dateien von Tacita.</translation>
+    </message>
+    <message>
+        <source>The file was encrypted with another key.</source>
+        <translation>Die Datei wurde mit einem anderen Schlüssel verschlüsselt.</translation>
+    </message>
+    <message>
+        <source>The file was sealed with key {sealed_with}, but the open key is {open_key}.</source>
+        <translation>Die Datei wurde mit Schlüssel {sealed_with} versiegelt, geöffnet ist aber {open_key}.</translation>
+    </message>
+    <message>
+        <source>The file was written by a newer Tacita.</source>
+        <translation>Die Datei wurde von einem neueren Tacita geschrieben.</translation>
+    </message>
+    <message>
+        <source>The file with the pinned models cannot be read.</source>
+        <translation>Die Datei mit den festgelegten Modellen ist nicht lesbar.</translation>
+    </message>
+    <message>
+        <source>The key file is damaged or not one of Tacita&apos;s.</source>
+        <translation>Die Schlüsseldatei ist beschädigt oder nicht von Tacita.</translation>
+    </message>
+    <message>
+        <source>The key is locked by a passphrase.</source>
+        <translation>Der Schlüssel ist mit einem Kennsatz gesperrt.</translation>
+    </message>
+    <message>
+        <source>The key of this profile ({key}) is not where it should be.</source>
+        <translation>Der Schlüssel dieses Profils ({key}) ist nicht, wo er sein sollte.</translation>
+    </message>
+    <message>
+        <source>The key was closed already.</source>
+        <translation>Der Schlüssel wurde schon geschlossen.</translation>
+    </message>
+    <message>
+        <source>The keyring cannot be reached, so it is not known whether it holds your key.</source>
+        <translation>Der Schlüsselbund ist nicht erreichbar; ob er Ihren Schlüssel enthält, ist unbekannt.</translation>
+    </message>
+    <message>
+        <source>The keyring did not answer in time.</source>
+        <translation>Der Schlüsselbund hat nicht rechtzeitig geantwortet.</translation>
+    </message>
+    <message>
+        <source>The keyring did not answer within {seconds} seconds.</source>
+        <translation>Der Schlüsselbund hat {seconds} Sekunden lang nicht geantwortet.</translation>
+    </message>
+    <message>
+        <source>The keyring is locked.</source>
+        <translation>Der Schlüsselbund ist gesperrt.</translation>
+    </message>
+    <message>
+        <source>The keyring of this computer does not keep secrets safely.</source>
+        <translation>Der Schlüsselbund dieses Rechners bewahrt Geheimnisse nicht sicher auf.</translation>
+    </message>
+    <message>
+        <source>The keyring {name} is not used: {reason}.</source>
+        <translation>Der Schlüsselbund {name} wird nicht verwendet: {reason}.</translation>
+    </message>
+    <message>
+        <source>The keyring&apos;s entry is not a key that this Tacita can read.</source>
+        <translation>Der Eintrag im Schlüsselbund ist kein Schlüssel, den dieses Tacita lesen kann.</translation>
+    </message>
+    <message>
+        <source>The keys of this model do not fit into this computer&apos;s memory.</source>
+        <translation>Die Schlüssel dieses Modells passen nicht in den Arbeitsspeicher dieses Rechners.</translation>
+    </message>
+    <message>
+        <source>The keys of this model would need {gib} GiB of memory.</source>
+        <translation>Die Schlüssel dieses Modells bräuchten {gib} GiB Arbeitsspeicher.</translation>
+    </message>
+    <message>
+        <source>The keys of this session were erased already.</source>
+        <translation>Die Schlüssel dieser Sitzung sind schon gelöscht.</translation>
+    </message>
+    <message>
+        <source>The library of Concrete ML&apos;s scheme did something unexpected.</source>
+        <translation>Die Bibliothek für das Verfahren von Concrete ML tat etwas Unerwartetes.</translation>
+    </message>
+    <message>
+        <source>The message has {tokens} tokens, this model takes {limit}.</source>
+        <translation>Die Nachricht hat {tokens} Tokens, dieses Modell nimmt {limit}.</translation>
+    </message>
+    <message>
+        <source>The message is too long for this model.</source>
+        <translation>Die Nachricht ist zu lang für dieses Modell.</translation>
+    </message>
+    <message>
+        <source>The model asked for its layers in a way that is not safe.</source>
+        <translation>Das Modell verlangte seine Schichten auf eine Weise, die nicht sicher ist.</translation>
+    </message>
+    <message>
+        <source>The model {model} of {server} is not the one that was used before (it was {pinned}, now it is {found}). Nothing has been sent to it.</source>
+        <translation>Das Modell {model} von {server} ist nicht das bisher verwendete (es war {pinned}, jetzt ist es {found}). Es wurde nichts gesendet.</translation>
+    </message>
+    <message>
+        <source>The model&apos;s chat template failed, or cannot do this.</source>
+        <translation>Die Gesprächsvorlage des Modells ist gescheitert oder kann das nicht.</translation>
+    </message>
+    <message>
+        <source>The model&apos;s files are damaged or contradict one another.</source>
+        <translation>Die Dateien des Modells sind beschädigt oder widersprechen einander.</translation>
+    </message>
+    <message>
+        <source>The passphrase is shorter than {minimum} characters.</source>
+        <translation>Der Kennsatz ist kürzer als {minimum} Zeichen.</translation>
+    </message>
+    <message>
+        <source>The passphrase is too short.</source>
+        <translation>Der Kennsatz ist zu kurz.</translation>
+    </message>
+    <message>
+        <source>The passphrase is wrong.</source>
+        <translation>Der Kennsatz ist falsch.</translation>
+    </message>
+    <message>
+        <source>The saved chats cannot be opened with the present key.</source>
+        <translation>Die gespeicherten Chats lassen sich mit dem gegenwärtigen Schlüssel nicht öffnen.</translation>
+    </message>
+    <message>
+        <source>The saved chats could not be read or written.</source>
+        <translation>Die gespeicherten Chats ließen sich nicht lesen oder schreiben.</translation>
+    </message>
+    <message>
+        <source>The saved chats were written by a newer Tacita.</source>
+        <translation>Die gespeicherten Chats stammen von einem neueren Tacita.</translation>
+    </message>
+    <message>
+        <source>The server could not be reached.</source>
+        <translation>Der Server war nicht erreichbar.</translation>
+    </message>
+    <message>
+        <source>The server did not accept the access token.</source>
+        <translation>Der Server hat das Zugangskennwort nicht angenommen.</translation>
+    </message>
+    <message>
+        <source>The server did not answer in time.</source>
+        <translation>Der Server hat nicht rechtzeitig geantwortet.</translation>
+    </message>
+    <message>
+        <source>The server does not serve this model.</source>
+        <translation>Der Server hat dieses Modell nicht.</translation>
+    </message>
+    <message>
+        <source>The server does not serve {model}; it serves: {served}.</source>
+        <translation>Der Server hat {model} nicht; er hat: {served}.</translation>
+    </message>
+    <message>
+        <source>The server has too much to do.</source>
+        <translation>Der Server hat zu viel zu tun.</translation>
+    </message>
+    <message>
+        <source>The server no longer has this session&apos;s compression key.</source>
+        <translation>Der Server hat den Kompressionsschlüssel dieser Sitzung nicht mehr.</translation>
+    </message>
+    <message>
+        <source>The server now serves another model under the same name.</source>
+        <translation>Der Server bietet unter demselben Namen jetzt ein anderes Modell an.</translation>
+    </message>
+    <message>
+        <source>The server on this computer could not be started or kept running.</source>
+        <translation>Der Server auf diesem Rechner ließ sich nicht starten oder lief nicht weiter.</translation>
+    </message>
+    <message>
+        <source>The server refused the connection.</source>
+        <translation>Der Server hat die Verbindung abgelehnt.</translation>
+    </message>
+    <message>
+        <source>The server says: {says}.</source>
+        <translation>Der Server sagt: {says}.</translation>
+    </message>
+    <message>
+        <source>The server sent something that the protocol does not allow.</source>
+        <translation>Der Server sandte etwas, das das Protokoll nicht erlaubt.</translation>
+    </message>
+    <message>
+        <source>The server speaks another version of the protocol.</source>
+        <translation>Der Server spricht eine andere Fassung des Protokolls.</translation>
+    </message>
+    <message>
+        <source>The server speaks protocol version {theirs}, this program {ours}.</source>
+        <translation>Der Server spricht Protokollversion {theirs}, dieses Programm {ours}.</translation>
+    </message>
+    <message>
+        <source>The server&apos;s address, token or certificate cannot be used.</source>
+        <translation>Adresse, Zugangskennwort oder Zertifikat des Servers sind nicht brauchbar.</translation>
+    </message>
+    <message>
+        <source>The server&apos;s hints do not match its answers in {bad} of {total} layers. Nothing of yours was sent.</source>
+        <translation>Die Hints des Servers passen in {bad} von {total} Schichten nicht zu seinen Antworten. Von Ihnen wurde nichts gesendet.</translation>
+    </message>
+    <message>
+        <source>The server&apos;s hints do not match its answers: it is broken, or it lies. Nothing of yours was sent.</source>
+        <translation>Die Hints des Servers passen nicht zu seinen Antworten: Er ist defekt, oder er lügt. Von Ihnen wurde nichts gesendet.</translation>
+    </message>
+    <message>
+        <source>The server&apos;s model is not the one that was used before. Nothing has been sent to it.</source>
+        <translation>Das Modell des Servers ist nicht das bisher verwendete. Es wurde nichts gesendet.</translation>
+    </message>
+    <message>
+        <source>The server&apos;s name was not found.</source>
+        <translation>Der Name des Servers wurde nicht gefunden.</translation>
+    </message>
+    <message>
+        <source>The server, or a proxy on the way, does not speak WebSocket.</source>
+        <translation>Der Server oder ein Proxy auf dem Weg spricht kein WebSocket.</translation>
+    </message>
+    <message>
+        <source>The session has ended.</source>
+        <translation>Die Sitzung ist beendet.</translation>
+    </message>
+    <message>
+        <source>There is a key already.</source>
+        <translation>Es gibt schon einen Schlüssel.</translation>
+    </message>
+    <message>
+        <source>There is no connection to a server.</source>
+        <translation>Es gibt keine Verbindung zu einem Server.</translation>
+    </message>
+    <message>
+        <source>There is no key yet.</source>
+        <translation>Es gibt noch keinen Schlüssel.</translation>
+    </message>
+    <message>
+        <source>There is not enough memory.</source>
+        <translation>Der Arbeitsspeicher reicht nicht.</translation>
+    </message>
+    <message>
+        <source>This cannot be done with the way that this profile keeps its key.</source>
+        <translation>Das geht nicht mit der Art, wie dieses Profil seinen Schlüssel aufbewahrt.</translation>
+    </message>
+    <message>
+        <source>This file cannot be imported.</source>
+        <translation>Diese Datei lässt sich nicht importieren.</translation>
+    </message>
+    <message>
+        <source>This is a fault of the program that wrote it.</source>
+        <translation>Das ist ein Fehler des Programms, das ihn schrieb.</translation>
+    </message>
+    <message>
+        <source>This kind of model cannot be run with encrypted layers.</source>
+        <translation>Diese Art von Modell läuft nicht mit verschlüsselten Schichten.</translation>
+    </message>
+    <message>
+        <source>This profile was last used with key {expected}, but key {found} was found.</source>
+        <translation>Dieses Profil wurde zuletzt mit Schlüssel {expected} verwendet, gefunden wurde aber {found}.</translation>
+    </message>
+    <message>
+        <source>This profile&apos;s key is not where it should be.</source>
+        <translation>Der Schlüssel dieses Profils ist nicht, wo er sein sollte.</translation>
+    </message>
+    <message>
+        <source>This request cannot be answered.</source>
+        <translation>Diese Anfrage lässt sich nicht beantworten.</translation>
+    </message>
+    <message>
+        <source>Try again, or use a passphrase, or a key for this session only.</source>
+        <translation>Versuchen Sie es erneut, oder verwenden Sie einen Kennsatz oder einen Schlüssel nur für diese Sitzung.</translation>
+    </message>
+    <message>
+        <source>Try again.</source>
+        <translation>Versuchen Sie es erneut.</translation>
+    </message>
+    <message>
+        <source>Try again; if it happens once more, install Tacita again.</source>
+        <translation>Versuchen Sie es erneut; geschieht es wieder, installieren Sie Tacita neu.</translation>
+    </message>
+    <message>
+        <source>Try again; if it happens once more, the server is faulty or not to be trusted.</source>
+        <translation>Versuchen Sie es erneut; geschieht es wieder, ist der Server fehlerhaft oder nicht vertrauenswürdig.</translation>
+    </message>
+    <message>
+        <source>Unlock it and try again, or use a passphrase, or a key for this session only.</source>
+        <translation>Entsperren Sie ihn und versuchen Sie es erneut, oder verwenden Sie einen Kennsatz oder einen Schlüssel nur für diese Sitzung.</translation>
+    </message>
+    <message>
+        <source>Unlock the keyring or passphrase that was used before. Nothing was changed.</source>
+        <translation>Entsperren Sie den Schlüsselbund oder den Kennsatz von vorher. Nichts wurde geändert.</translation>
+    </message>
+    <message>
+        <source>Update Tacita here or on the server, so that both have the same version.</source>
+        <translation>Bringen Sie Tacita hier oder auf dem Server auf denselben Stand.</translation>
+    </message>
+    <message>
+        <source>Update Tacita to read it.</source>
+        <translation>Erneuern Sie Tacita, um sie zu lesen.</translation>
+    </message>
+    <message>
+        <source>Use a passphrase, or a key for this session only.</source>
+        <translation>Verwenden Sie einen Kennsatz oder einen Schlüssel nur für diese Sitzung.</translation>
+    </message>
+    <message>
+        <source>Use an https:// address. Where the certificate is not trusted, ask whoever runs the server for its SHA-256 fingerprint, compare it with the one that Test connection shows, and enter it.</source>
+        <translation>Verwenden Sie eine https://-Adresse. Wird dem Zertifikat nicht vertraut, fragen Sie den Betreiber nach dem SHA-256-Fingerabdruck, vergleichen Sie ihn mit dem, den „Verbindung prüfen“ zeigt, und geben Sie ihn ein.</translation>
+    </message>
+    <message>
+        <source>Use it, or erase it first.</source>
+        <translation>Verwenden Sie ihn, oder löschen Sie ihn zuerst.</translation>
+    </message>
+    <message>
+        <source>Use the scheme “hint”, the default.</source>
+        <translation>Verwenden Sie das Verfahren „hint“, die Vorgabe.</translation>
+    </message>
+    <message>
+        <source>Wait a moment and try again.</source>
+        <translation>Warten Sie kurz und versuchen Sie es erneut.</translation>
+    </message>
+    <message>
+        <source>Wait until the quota begins anew, or ask whoever runs the server for a larger one.</source>
+        <translation>Warten Sie, bis das Kontingent neu beginnt, oder bitten Sie den Betreiber um ein größeres.</translation>
+    </message>
+    <message>
+        <source>What answers at this address is not a Tacita server.</source>
+        <translation>Was unter dieser Adresse antwortet, ist kein Tacita-Server.</translation>
+    </message>
+    <message>
+        <source>What this access token may use today is used up.</source>
+        <translation>Was dieses Zugangskennwort heute verbrauchen darf, ist aufgebraucht.</translation>
+    </message>
+    <message>
+        <source>keys.json is damaged, so it is not known which key this profile uses.</source>
+        <translation>keys.json ist beschädigt; welchen Schlüssel dieses Profil verwendet, ist unbekannt.</translation>
     </message>
 </context>
 <context>
@@ -1221,6 +2227,101 @@
     </message>
 </context>
 <context>
+    <name>sent</name>
+    <message>
+        <source>Encrypted numbers of your conversation</source>
+        <translation>Verschlüsselte Zahlen Ihres Gesprächs</translation>
+    </message>
+    <message>
+        <source>One query for each group of layers and token, and its answer.</source>
+        <translation>Eine Anfrage je Schichtgruppe und Token, und ihre Antwort.</translation>
+    </message>
+    <message>
+        <source>How many tokens, how often and when. Not one of your words or the model&apos;s.</source>
+        <translation>Wie viele Tokens, wie oft und wann. Kein Wort von Ihnen oder vom Modell.</translation>
+    </message>
+    <message>
+        <source>Test queries</source>
+        <translation>Prüfanfragen</translation>
+    </message>
+    <message>
+        <source>Encrypted zeros that show whether the server&apos;s hints are true.</source>
+        <translation>Verschlüsselte Nullen, die zeigen, ob die Hints des Servers stimmen.</translation>
+    </message>
+    <message>
+        <source>That a new session begins.</source>
+        <translation>Dass eine neue Sitzung beginnt.</translation>
+    </message>
+    <message>
+        <source>Hints</source>
+        <translation>Hints</translation>
+    </message>
+    <message>
+        <source>Fetched once for each model. They are the same for everyone.</source>
+        <translation>Einmal je Modell geladen. Sie sind für alle gleich.</translation>
+    </message>
+    <message>
+        <source>Which model you use, and how much of its hints you have.</source>
+        <translation>Welches Modell Sie verwenden und wie viel von dessen Hints Sie haben.</translation>
+    </message>
+    <message>
+        <source>The small part of the model</source>
+        <translation>Der kleine Teil des Modells</translation>
+    </message>
+    <message>
+        <source>Vocabulary, norms and scales. They are the same for everyone.</source>
+        <translation>Wortschatz, Normen und Maßstäbe. Sie sind für alle gleich.</translation>
+    </message>
+    <message>
+        <source>Which model you use.</source>
+        <translation>Welches Modell Sie verwenden.</translation>
+    </message>
+    <message>
+        <source>Questions about the server</source>
+        <translation>Fragen nach dem Server</translation>
+    </message>
+    <message>
+        <source>Its version and models, with your access token if it wants one.</source>
+        <translation>Seine Fassung und Modelle, mit Ihrem Zugangskennwort, falls er eines verlangt.</translation>
+    </message>
+    <message>
+        <source>Who you are, if the token is yours alone.</source>
+        <translation>Wer Sie sind, falls nur Sie dieses Kennwort haben.</translation>
+    </message>
+    <message>
+        <source>Compression key</source>
+        <translation>Kompressionsschlüssel</translation>
+    </message>
+    <message>
+        <source>With the scheme glwe only: a public key, new at each connection.</source>
+        <translation>Nur mit dem Verfahren glwe: ein öffentlicher Schlüssel, neu bei jeder Verbindung.</translation>
+    </message>
+    <message>
+        <source>Test connection</source>
+        <translation>Verbindung prüfen</translation>
+    </message>
+    <message>
+        <source>A few kilobytes, only when you press it or look at the models.</source>
+        <translation>Wenige Kilobytes, nur wenn Sie es drücken oder die Modelle ansehen.</translation>
+    </message>
+    <message>
+        <source>That someone looked, with which access token.</source>
+        <translation>Dass jemand nachsah, und mit welchem Zugangskennwort.</translation>
+    </message>
+    <message>
+        <source>Links</source>
+        <translation>Verweise</translation>
+    </message>
+    <message>
+        <source>A link opens in your browser, only after you saw its address.</source>
+        <translation>Ein Verweis öffnet sich in Ihrem Browser, erst nachdem Sie die Adresse sahen.</translation>
+    </message>
+    <message>
+        <source>That site sees your visit; the server does not.</source>
+        <translation>Jene Seite sieht Ihren Besuch; der Server nicht.</translation>
+    </message>
+</context>
+<context>
     <name>shortcuts</name>
     <message>
         <source>Send the message</source>
@@ -1253,6 +2354,10 @@
     <message>
         <source>Make another reply</source>
         <translation>Andere Antwort erzeugen</translation>
+    </message>
+    <message>
+        <source>Continue the reply</source>
+        <translation>Antwort fortsetzen</translation>
     </message>
     <message>
         <source>Copy the last reply</source>
