@@ -28,6 +28,12 @@ def test_every_test_that_is_named_exists(document: Path) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_path_that_is_named_exists(document: Path) -> None:
+    named = re.findall(r"`((?:tests|fhe_\w+|scripts|docs)/[^`\s:]+)", document.read_text())
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_decision_and_script_that_is_named_exists(document: Path) -> None:
     text = document.read_text()
     for number in re.findall(r"decision (\d{4})", text):
@@ -36,6 +42,15 @@ def test_every_decision_and_script_that_is_named_exists(document: Path) -> None:
         assert (ROOT / script).is_file(), script
     for link in re.findall(r"\]\(([^)#:]+)\)", text):
         assert (document.parent / link).is_file(), link
+
+
+def test_the_table_of_promises_names_a_test_in_every_row() -> None:
+    text = (ROOT / "SECURITY.md").read_text().partition("## What holds")[2].partition("\n## ")[0]
+    text += (ROOT / "docs/security/hostile.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    promises = [row for row in rows if not row.startswith(("| sentence", "| kind", "| parser"))]
+    assert len(promises) > 40
+    assert [r for r in promises if "test" not in r.rsplit("|", 2)[1] and "same" not in r] == []
 
 
 def test_every_invariant_has_tests() -> None:
