@@ -94,6 +94,7 @@ def bench_server(options: BenchOptions) -> Iterator[int]:
         command += ["--models", str(options.models), "--model", options.model, "--port", "0"]
         command += ["--workers", str(options.workers), "--device", options.device]
         command += ["--port-file", str(port_file), "--exit-with-stdin", "--log-level", "warning"]
+        command += ["--drain-seconds", "3"]
         command += ["--threads", str(options.threads)] if options.threads else []
         command += options.more
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}

@@ -199,7 +199,7 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
     def shutdown(self) -> None:
         """The server is to end: at once, or after the answer that is under way."""
         self._draining = True
-        if self._unanswered <= 0 or not self.handshake_complete:
+        if self._unanswered <= 0 or not self.handshake_complete or self.close_sent:
             super().shutdown()
 
     def pause_writing(self) -> None:

@@ -73,7 +73,7 @@ class _File(_Quiet, WatchedFileHandler):
 
 
 def set_up(form: str = "text", level: str = "info", path: Path | None = None) -> None:
-    """Send events, and what uvicorn has to say, to standard error or to a file.
+    """Send events, and errors of uvicorn, to standard error or to a file. (Its warnings any stranger can provoke.)
 
     Raises:
         ServerError: the file cannot be opened.
@@ -85,7 +85,7 @@ def set_up(form: str = "text", level: str = "info", path: Path | None = None) ->
             f"Cannot write the log {path}: {error.strerror}.", "Choose another --log-file."
         ) from error
     handler.setFormatter(_Json() if form == "json" else _Text())
-    for name, least in (("tacita", level), ("uvicorn", "warning")):
+    for name, least in (("tacita", level), ("uvicorn", "error")):
         logger = logging.getLogger(name)
         for old in logger.handlers[:]:
             logger.removeHandler(old)
