@@ -28,6 +28,9 @@ MAX_STATE_BYTES = 3 << 30
 MAX_ROTATION = 1024
 """Inputs that one rotation may mix: its matrix takes the square of it in memory."""
 
+MAX_SCALE = 1e12
+"""Input scales are positive and small numbers; what a larger one multiplies would overflow."""
+
 _MAX_CONFIG_INTEGER = 1 << 24
 _MAX_CONFIG_ITEMS = 200_000
 _MAX_DEPTH = 8
@@ -315,6 +318,10 @@ def _scales(file: Any, names: set[str], group: Group) -> GroupScales:
         raise ModelFilesError(f"{_TENSORS} lacks {row_name}.")
     row_scale = _tensor(file, row_name, (group.outputs,))
     input_scale = _tensor(file, input_name, (group.inputs,)) if input_name in names else None
+    if input_scale is not None and not bool(((input_scale > 0) & (input_scale <= MAX_SCALE)).all()):
+        raise ModelFilesError(
+            f"{input_name} in {_TENSORS} holds values that are not positive or too large."
+        )
     return GroupScales(row_scale, input_scale, _rotation(file, names, group))
 
 

@@ -267,3 +267,74 @@ def test_template_from_the_tokenizer_settings(folder: Path) -> None:
     change_json(folder, "tokenizer_config.json", chat_template="x" * 300_000)
     with pytest.raises(ModelFilesError, match="template"):
         read(folder)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (float("nan"), "not finite"),
+        (float("inf"), "not finite"),
+        (0.0, "not positive"),
+        (-0.0, "not positive"),
+        (-1.0, "not positive"),
+        (1e13, "too large"),
+        (3.4e38, "too large"),
+    ],
+)
+@pytest.mark.parametrize("group", [0, 1])
+def test_an_input_scale_that_no_import_makes_is_refused(
+    folder: Path, value: float, reason: str, group: int
+) -> None:
+    inputs = manifest_of(folder).groups[group].inputs
+    name = f"group/{group}/input_scale"
+
+    def change(tensors: dict[str, torch.Tensor]) -> None:
+        scale = torch.ones(inputs)
+        scale[-1] = value
+        tensors[name] = scale
+
+    change_tensors(folder, lambda tensors: tensors.update({name: torch.ones(inputs)}))
+    assert read(folder).scales[group].input_scale is not None
+    change_tensors(folder, change)
+    with pytest.raises(ModelFilesError, match=reason) as caught:
+        read(folder)
+    assert name in caught.value.message
+    assert caught.value.next_step
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (float("nan"), "not finite"),
+        (float("inf"), "not finite"),
+        (0.0, "rotation"),
+        (-2.0, "rotation"),
+        (1.0, "rotation"),
+        (3.0, "rotation"),
+        (2.5, "rotation"),
+        (64.0, "rotation"),
+        (2048.0, "rotation"),
+        (2.0**60, "rotation"),
+    ],
+)
+def test_a_rotation_that_the_group_cannot_have_is_refused(
+    folder: Path, value: float, reason: str
+) -> None:
+    assert manifest_of(folder).groups[1].inputs == 32
+    name = "group/1/rotation"
+    change_tensors(folder, lambda tensors: tensors.update({name: torch.tensor([32.0])}))
+    assert read(folder).scales[1].rotation == 32
+    change_tensors(folder, lambda tensors: tensors.update({name: torch.tensor([value])}))
+    with pytest.raises(ModelFilesError, match=reason) as caught:
+        read(folder)
+    assert name in caught.value.message
+    assert caught.value.next_step
+
+
+def test_a_rotation_of_the_wrong_shape_or_of_an_embedding_is_refused(folder: Path) -> None:
+    for name, value in (("group/1/rotation", [2.0, 2.0]), ("group/0/rotation", [2.0])):
+        change_tensors(folder, lambda t, n=name, v=value: t.update({n: torch.tensor(v)}))
+        with pytest.raises(ModelFilesError, match=name):
+            read(folder)
+        change_tensors(folder, lambda t, n=name: t.pop(n))
+    assert read(folder).scales[1].rotation == 1
