@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 PLANES = 3
 OFFSET = 0x808080
 MASK = 0xFFFFFF
-_WORD = np.dtype("<u4")
 _SIGNS = np.uint32(OFFSET)
+_BYTE = np.uint32(8)
 
 
 def to_planes(values: NDArray[np.uint32]) -> NDArray[np.int8]:
@@ -32,12 +32,19 @@ def to_planes(values: NDArray[np.uint32]) -> NDArray[np.int8]:
 
 def offset_to_planes(shifted: NDArray[np.uint32]) -> NDArray[np.int8]:
     """As `to_planes`, for values to which OFFSET was added already (pads store it that way)."""
-    shifted = np.ascontiguousarray(shifted, dtype=_WORD)
-    raw = (shifted ^ _SIGNS).view(np.uint8).reshape(*shifted.shape, 4)
-    planes = np.empty((PLANES, *shifted.shape), dtype=np.uint8)
-    for plane in range(PLANES):
-        planes[plane] = raw[..., plane]
-    return planes.view(np.int8)
+    planes = np.empty((PLANES, *shifted.shape), dtype=np.int8)
+    write_planes(shifted, planes)
+    return planes
+
+
+def write_planes(shifted: NDArray[np.uint32], planes: NDArray[np.int8]) -> None:
+    """As `offset_to_planes`, into an array (3, *S) that is there already."""
+    digits = shifted ^ _SIGNS
+    low = planes.view(np.uint8)
+    np.copyto(low[0], digits, casting="unsafe")
+    for plane in range(1, PLANES):
+        digits >>= _BYTE
+        np.copyto(low[plane], digits, casting="unsafe")
 
 
 def from_planes(planes: NDArray[np.int8]) -> NDArray[np.uint32]:

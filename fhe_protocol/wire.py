@@ -63,6 +63,13 @@ def pack_query(header: FrameHeader, parts: Sequence[NDArray[np.int8]]) -> bytes:
     return _pack(_QUERY, header, parts)
 
 
+def empty_query(header: FrameHeader, group: Group) -> tuple[bytearray, list[NDArray[np.int8]]]:
+    """A query frame to be filled in place: the frame, and for each part its planes, int8 (3, rows, n_k)."""
+    frame = bytearray(query_size(group, header.rows))
+    frame[: HEADER.size] = _pack_header(_QUERY, header)
+    return frame, _views(frame, group, header.rows)
+
+
 def pack_answer(header: FrameHeader, parts: Sequence[NDArray[np.uint16]]) -> bytes:
     """An answer frame. `parts[k]` has shape (rows, m)."""
     return _pack(_ANSWER, header, [np.ascontiguousarray(p, dtype="<u2") for p in parts])
@@ -91,14 +98,19 @@ def parse_query(data: Buffer, manifest: Manifest) -> tuple[FrameHeader, list[NDA
         raise FrameError(f"no group {header.group} in this model")
     group = manifest.groups[header.group]
     _check_length(data, query_size(group, header.rows))
+    return header, _views(data, group, header.rows)
+
+
+def _views(data: Buffer, group: Group, rows: int) -> list[NDArray[np.int8]]:
+    """The planes of each part of a whole query frame."""
     views: list[NDArray[np.int8]] = []
     offset = HEADER.size
     for part in group.parts:
-        count = PLANES * header.rows * part.inputs
+        count = PLANES * rows * part.inputs
         flat = np.frombuffer(data, dtype=np.int8, count=count, offset=offset)
-        views.append(flat.reshape(PLANES, header.rows, part.inputs))
+        views.append(flat.reshape(PLANES, rows, part.inputs))
         offset += count
-    return header, views
+    return views
 
 
 def parse_answer(data: Buffer, group: Group, expected: FrameHeader) -> list[NDArray[np.uint16]]:

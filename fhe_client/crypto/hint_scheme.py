@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from fhe_protocol.manifest import GroupPart
 from fhe_protocol.parameters import HintParameters
-from fhe_protocol.planes import offset_to_planes
+from fhe_protocol.planes import write_planes
 
 _TINY = 1e-100
 """Bounds below this count as zero: squares of smaller entries lose digits or underflow, and gamma would be too
@@ -79,15 +79,19 @@ def scale(x: NDArray[np.float64], gamma: NDArray[np.float64]) -> NDArray[np.uint
     return product.astype(np.int32).view(np.uint32)
 
 
-def mask_query(scaled: NDArray[np.uint32], query_pad: NDArray[np.uint32]) -> NDArray[np.int8]:
-    """The digit planes of X + query_pad: int8 (3, rows, n). The pad already carries the planes' offset.
+def mask_query(
+    scaled: NDArray[np.uint32], query_pad: NDArray[np.uint32], planes: NDArray[np.int8]
+) -> None:
+    """Write the digit planes of X + query_pad into `planes`, int8 (3, rows, n). The pad carries their offset already.
 
     Raises:
         ValueError: the shapes differ. Broadcasting would put one pad on two values.
     """
     if scaled.shape != query_pad.shape:
         raise ValueError("every value needs a pad of its own")
-    return offset_to_planes(scaled + query_pad)
+    if planes.shape[1:] != scaled.shape:
+        raise ValueError("every value needs a place of its own")
+    write_planes(scaled + query_pad, planes)
 
 
 def open_answer(

@@ -24,12 +24,18 @@ from fhe_client.crypto.window import Window
 from fhe_client.crypto.window_maker import WindowMaker
 from fhe_client.keys import MasterKey
 from fhe_protocol.manifest import Group, Manifest
-from fhe_protocol.wire import MAX_ROWS, FrameHeader, answer_size, pack_query, parse_answer
+from fhe_protocol.wire import MAX_ROWS, FrameHeader, answer_size, empty_query, parse_answer
 
 Progress = Callable[[int, int], None]
+Scaled = Callable[[int, slice], NDArray[np.uint32]]
+"""Values round(gamma * x) of some rows of one of a group's parts: uint32 (rows, n)."""
 
 MAX_WINDOW_BYTES = 8 << 30
 """A manifest of a few kilobytes can name a million inputs a thousand times: refused before anything is allocated."""
+
+
+_BLOCK_VALUES = 1 << 16
+"""Values encrypted at a time: half a megabyte as float64."""
 
 
 class RoundChannel(Protocol):
@@ -138,18 +144,18 @@ class InferenceSession:
     def run_group(self, group: Group, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """The group's encrypted product, (rows, n) to (rows, m). See `LinearRunner`."""
         wide = _finite(x)
-        slices = (
-            [wide]
-            if len(group.parts) == 1
-            else [wide[:, part.start : part.stop] for part in group.parts]
-        )
+        whole = len(group.parts) == 1
+        slices = [wide] if whole else [wide[:, part.start : part.stop] for part in group.parts]
         parameters = self._manifest.parameters
         gammas = [
             hint_scheme.choose_gamma(parameters, part, piece)
             for part, piece in zip(group.parts, slices, strict=True)
         ]
-        scaled = [hint_scheme.scale(p, g) for p, g in zip(slices, gammas, strict=True)]
-        return self._round(group, scaled, gammas)
+
+        def scaled(part: int, rows: slice) -> NDArray[np.uint32]:
+            return hint_scheme.scale(slices[part][rows], gammas[part][rows])
+
+        return self._round(group, x.shape[0], scaled, gammas)
 
     def run_embedding(
         self, group: Group, ids: NDArray[np.int64], scale: NDArray[np.float32] | None
@@ -159,17 +165,19 @@ class InferenceSession:
         Every part is sent for every row, whichever of them holds the token.
         """
         height = np.ones(ids.shape) if scale is None else _finite(scale[ids])
-        scaled: list[NDArray[np.uint32]] = []
-        gammas: list[NDArray[np.float64]] = []
-        for part in group.parts:
-            gamma = hint_scheme.gamma_of_one_hot(self._manifest.parameters, part, height)
-            here = (ids >= part.start) & (ids < part.stop)
-            vectors = np.zeros((ids.size, part.inputs), dtype=np.uint32)
-            tall = hint_scheme.scale(height, gamma)
-            vectors[here, ids[here] - part.start] = tall[here]
-            scaled.append(vectors)
-            gammas.append(gamma[:, None])
-        return self._round(group, scaled, gammas)
+        parameters = self._manifest.parameters
+        gammas = [hint_scheme.gamma_of_one_hot(parameters, p, height) for p in group.parts]
+
+        def scaled(part: int, rows: slice) -> NDArray[np.uint32]:
+            start, stop = group.parts[part].start, group.parts[part].stop
+            some = ids[rows]
+            here = (some >= start) & (some < stop)
+            vectors = np.zeros((some.size, stop - start), dtype=np.uint32)
+            tall = hint_scheme.scale(height[rows], gammas[part][rows])
+            vectors[here, some[here] - start] = tall[here]
+            return vectors
+
+        return self._round(group, ids.size, scaled, [gamma[:, None] for gamma in gammas])
 
     def close(self) -> None:
         """Erase all pads and secrets and stop the background work. Safe to call twice, from any thread."""
@@ -186,16 +194,21 @@ class InferenceSession:
         self.close()
 
     def _round(
-        self, group: Group, scaled: list[NDArray[np.uint32]], gammas: list[NDArray[np.float64]]
+        self, group: Group, rows: int, scaled: Scaled, gammas: list[NDArray[np.float64]]
     ) -> NDArray[np.float32]:
-        window, start, rows = self._slots(scaled[0].shape[0])
+        window, start = self._slots(rows)
         first = group.first_part
-        planes = [
-            hint_scheme.mask_query(x, window.take_query_pad(first + k, start, rows))
-            for k, x in enumerate(scaled)
-        ]
         header = FrameHeader(self._request_id(), group.index, rows)
-        frame = pack_query(header, planes)
+        buffer, planes = empty_query(header, group)
+        for k, part in enumerate(group.parts):
+            # Row by row, or as many rows as stay in the cache together.
+            step = max(1, _BLOCK_VALUES // part.inputs)
+            for begin in range(0, rows, step):
+                block = slice(begin, min(begin + step, rows))
+                values = scaled(k, block)
+                pads = window.take_query_pad(first + k, start + begin, block.stop - begin)
+                hint_scheme.mask_query(values, pads, planes[k][:, block])
+        frame = bytes(buffer)  # from here on nobody can change it: a retry sends the same bytes
         raw = self._channel.exchange(frame, answer_size(group, rows))
         answers = parse_answer(raw, group, header)
         self.rounds += 1
@@ -218,11 +231,11 @@ class InferenceSession:
                 total += piece
         return total
 
-    def _slots(self, rows: int) -> tuple[Window, int, int]:
+    def _slots(self, rows: int) -> tuple[Window, int]:
         self._check_open()
         if self._window is None or rows > self._pass_rows:
             raise SlotError("A group is computed inside a pass, with at most the pass's rows.")
-        return self._window, self._pass_start, rows
+        return self._window, self._pass_start
 
     def _current_window(self) -> Window:
         self._check_open()

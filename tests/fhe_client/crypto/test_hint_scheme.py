@@ -157,8 +157,9 @@ def test_the_guard_is_subtracted() -> None:
 def test_masking_adds_the_pad_modulo_q(values: list[int], pad: int) -> None:
     scaled = np.array([values], dtype=np.int32).view(np.uint32)
     pads = np.full(scaled.shape, pad + OFFSET, dtype=np.uint32)
-    sent = from_planes(hint_scheme.mask_query(scaled, pads))
-    assert sent.tolist() == [[(v + pad) % (1 << 24) for v in values]]
+    planes = np.empty((3, *scaled.shape), dtype=np.int8)
+    hint_scheme.mask_query(scaled, pads, planes)
+    assert from_planes(planes).tolist() == [[(v + pad) % (1 << 24) for v in values]]
 
 
 @pytest.mark.parametrize(
@@ -169,7 +170,9 @@ def test_one_pad_is_never_spread_over_two_values(
 ) -> None:
     """numpy would broadcast it, and the difference of two values would travel in the clear."""
     with pytest.raises(ValueError, match="pad of its own"):
-        hint_scheme.mask_query(np.zeros(scaled, np.uint32), np.zeros(pad, np.uint32))
+        hint_scheme.mask_query(
+            np.zeros(scaled, np.uint32), np.zeros(pad, np.uint32), np.empty((3, *scaled), np.int8)
+        )
 
 
 def test_opening_undoes_the_scale() -> None:
