@@ -36,7 +36,7 @@ class ChatList(QFrame):
     def __init__(self, library: Library, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setObjectName("sidebar")
-        self.setFixedWidth(WIDTH)
+        self.setFixedWidth(theme.scaled(WIDTH))
         self._library = library
         self._undo: Callable[[], object] | None = None
         self.new_button = parts.button(self.tr("New chat"), library.new_chat, name="newChat")
@@ -279,7 +279,8 @@ class ChatList(QFrame):
             undo()
 
     def redraw(self) -> None:
-        """Draw the icons with the present palette."""
+        """Draw the icons with the present palette, as wide as the text needs."""
+        self.setFixedWidth(theme.scaled(WIDTH))
         self.new_button.setIcon(icons.icon("plus"))
         parts.recolour(self)
         self.refresh()

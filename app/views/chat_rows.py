@@ -68,7 +68,7 @@ class ChatRows(QListWidget):
     def add_folder(self, folder: Folder, count: int) -> None:
         """A row for a folder, with the number of its chats."""
         item = QListWidgetItem(f"{folder.name}  ({count})")
-        item.setIcon(icons.icon("right" if folder.closed else "down", theme.colours().muted))
+        item.setIcon(icons.icon("right" if folder.closed else "chevron-down", theme.colours().muted))
         item.setData(FOLDER, folder.id)
         item.setToolTip(folder.name)
         said = (
@@ -164,8 +164,10 @@ class _RowDelegate(QStyledItemDelegate):
             return
         self.initStyleOption(option, index)
         option.text = ""
-        style = QApplication.style()
-        style.drawControl(QStyle.ControlElement.CE_ItemViewItem, option, painter)
+        rows = self.parent()
+        assert isinstance(rows, QWidget)
+        item = QStyle.ControlElement.CE_ItemViewItem
+        rows.style().drawControl(item, option, painter, rows)
         self._draw(painter, option, found)
 
     def _draw(

@@ -52,9 +52,12 @@ class ConnectionForm(QWidget):
 
     changed = Signal()
 
-    def __init__(self, controller: Controller, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, controller: Controller, parent: QWidget | None = None, *, short: bool = False
+    ) -> None:
         super().__init__(parent)
         self._controller = controller
+        self._short = short  # the certificate is asked for only where it is needed
         self._run = 0
         self._shown_certificate = ""
         self.report: ConnectionReport | None = None
@@ -89,7 +92,7 @@ class ConnectionForm(QWidget):
         self._edited()
 
     def _lay_out(self) -> None:
-        form = QFormLayout()
+        self._form = form = QFormLayout()
         form.setHorizontalSpacing(theme.NORMAL)
         form.setVerticalSpacing(theme.SMALL)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
@@ -190,6 +193,8 @@ class ConnectionForm(QWidget):
         self.fingerprint.setAccessibleName(
             self.tr("Fingerprint of the certificate: {0}").format(grouped(fingerprint))
         )
+        needed = bool(fingerprint or self.pin) or not self._short
+        self._form.setRowVisible(self.pin_field, needed)
         self.fingerprint.setVisible(bool(fingerprint))
         self.pin_button.setVisible(bool(fingerprint))
 

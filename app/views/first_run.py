@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import Signal
 from PySide6.QtWidgets import (
+    QBoxLayout,
     QButtonGroup,
     QFrame,
     QHBoxLayout,
@@ -23,6 +24,9 @@ from app.views import parts
 from app.views.connection_form import ConnectionForm
 from app.views.key_choice import KeyChoice
 
+WIDTH = 720
+LARGE = 1.4  # from this zoom on the two cards stand one below the other
+
 
 class FirstRunPage(QScrollArea):
     """Ends with ``finished`` when the keys are there and a server is chosen."""
@@ -33,11 +37,10 @@ class FirstRunPage(QScrollArea):
         super().__init__(parent)
         self.setObjectName("messages")
         self.setWidgetResizable(True)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._controller = controller
         self.local = QRadioButton(self.tr("&Start a local server on this computer"))
         self.remote = QRadioButton(self.tr("Use a &remote server"))
-        self.form = ConnectionForm(controller)
+        self.form = ConnectionForm(controller, short=True)
         self.keys = KeyChoice()
         self.error = parts.label("", "danger", wrap=True, name="firstRunError")
         self.start_button = parts.button(
@@ -45,7 +48,8 @@ class FirstRunPage(QScrollArea):
         )
         self._group = QButtonGroup(self)
         self._pictures: dict[str, QLabel] = {}
-        self.setWidget(parts.centred(self._content(), 720))
+        self._content_widget = self._content()
+        self.setWidget(parts.centred(self._content_widget, WIDTH))
         self.redraw()
         self._wire()
         self.local.setChecked(True)
@@ -85,7 +89,7 @@ class FirstRunPage(QScrollArea):
         layout.addStretch(1)
         return content
 
-    def _privacy(self) -> QHBoxLayout:
+    def _privacy(self) -> QBoxLayout:
         hidden = (
             self.tr("What you write and what the model answers"),
             self.tr("All numbers inside the model that follow from it"),
@@ -96,7 +100,7 @@ class FirstRunPage(QScrollArea):
             self.tr("How long prompts and replies are, and how many"),
             self.tr("Which model you use"),
         )
-        line = QHBoxLayout()
+        self._side_by_side = line = QBoxLayout(QBoxLayout.Direction.LeftToRight)
         line.setSpacing(theme.NORMAL)
         line.addWidget(self._points(self.tr("The server never sees"), hidden, "status-ready"), 1)
         line.addWidget(self._points(self.tr("The server does see"), seen, "eye"), 1)
@@ -108,7 +112,7 @@ class FirstRunPage(QScrollArea):
         picture = QLabel()
         self._pictures[icon] = picture
         head.addWidget(picture)
-        head.addWidget(parts.label(title, "strong"), 1)
+        head.addWidget(parts.label(title, "strong", wrap=True), 1)
         layout.addLayout(head)
         for text in texts:
             layout.addWidget(parts.label(f"•  {text}", wrap=True))
@@ -141,6 +145,10 @@ class FirstRunPage(QScrollArea):
 
     def redraw(self) -> None:
         """Draw the icons with the present palette."""
+        large = theme.points() > LARGE * theme.BASE_POINTS
+        way = QBoxLayout.Direction.TopToBottom if large else QBoxLayout.Direction.LeftToRight
+        self._side_by_side.setDirection(way)
+        self._content_widget.setMaximumWidth(theme.scaled(WIDTH))
         c = theme.colours()
         for icon, picture in self._pictures.items():
             colour = c.accent if icon == "status-ready" else c.warning

@@ -125,6 +125,12 @@ def clear(layout: QLayout) -> None:
             widget.deleteLater()
 
 
+def size_for_text(window: QWidget, width: int, height: int) -> None:
+    """Resize a window to what the zoom of the text asks for, within the screen."""
+    room = window.screen().availableSize()
+    window.resize(min(theme.scaled(width), room.width()), min(theme.scaled(height), room.height()))
+
+
 def _take(layout: QLayout) -> QLayoutItem | None:
     return layout.takeAt(0) if layout.count() else None
 

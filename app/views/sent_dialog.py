@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from PySide6.QtCore import QSize, Qt
 from PySide6.QtWidgets import QDialog, QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from app import figures, theme
@@ -86,12 +85,11 @@ class SentDialog(QDialog):
     def __init__(self, controller: Controller, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setWindowTitle(self.tr("Everything this app sends"))
-        self.resize(QSize(640, 620))
+        parts.size_for_text(self, 640, 620)
         self.counts: dict[str, QLabel] = {}
         area = QScrollArea()
         area.setObjectName("messages")
         area.setWidgetResizable(True)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         area.setWidget(self._content())
         layout = QVBoxLayout(self)
         layout.setSpacing(0)
@@ -127,14 +125,13 @@ class SentDialog(QDialog):
 
     def _card(self, kind: Kind) -> QFrame:
         frame, inside = parts.card()
-        count = parts.label("", "strong")
+        count = parts.label("", wrap=True)
         count.setAccessibleName(kind.title)
-        line = parts.row(parts.label(kind.title, "strong", wrap=True), count)
-        line.setStretch(0, 1)
-        inside.addLayout(line)
+        inside.addWidget(parts.label(kind.title, "strong", wrap=True))
         inside.addWidget(parts.label(kind.what, wrap=True))
         learned = self.tr("The server learns: {0}").format(kind.learned)
         inside.addWidget(parts.label(learned, "muted", wrap=True))
+        inside.addWidget(count)
         if kind.meter:
             self.counts[kind.meter] = count
         else:

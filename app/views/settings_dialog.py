@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QSize, Qt, Signal
+from PySide6.QtCore import QSize, Signal
 from PySide6.QtWidgets import (
     QDialog,
     QHBoxLayout,
@@ -38,11 +38,11 @@ class SettingsDialog(QDialog):
     ) -> None:
         super().__init__(parent)
         self.setWindowTitle(self.tr("Settings"))
-        self.resize(QSize(840, 620))
+        parts.size_for_text(self, 840, 620)
         self.pages = QListWidget()
         self.pages.setObjectName("dialogPages")
         self.pages.setAccessibleName(self.tr("Pages"))
-        self.pages.setFixedWidth(220)
+        self.pages.setFixedWidth(theme.scaled(200))
         self.stack = QStackedWidget()
         self.server = ServerPage(controller)
         self.model = ModelPage(controller)
@@ -70,7 +70,6 @@ class SettingsDialog(QDialog):
         area = QScrollArea()
         area.setObjectName("messages")
         area.setWidgetResizable(True)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         holder = QWidget()
         layout = QVBoxLayout(holder)
         layout.setSpacing(theme.NORMAL)

@@ -19,6 +19,7 @@ from app.views import parts
 from app.views.connection_form import ConnectionForm
 
 _URL = Qt.ItemDataRole.UserRole
+ROW = 34
 
 
 class ServerPage(QWidget):
@@ -30,7 +31,6 @@ class ServerPage(QWidget):
         self.list = QListWidget()
         self.list.setAccessibleName(self.tr("Servers"))
         self.list.setObjectName("serverList")
-        self.list.setMaximumHeight(150)
         self.name_field = QLineEdit()
         self.name_field.setAccessibleName(self.tr("Name in this list"))
         self.name_field.setPlaceholderText(self.tr("as you like, for example: Office"))
@@ -79,6 +79,7 @@ class ServerPage(QWidget):
         self._item(self.tr("Local server on this computer"), LOCAL, current)
         for server in self._controller.settings.servers:
             self._item(server.label, server.url, current)
+        self.list.setFixedHeight(ROW * min(max(self.list.count(), 2), 4) + 2)
         for row in range(self.list.count()):
             if self.list.item(row).data(_URL) == (choose or current):
                 self.list.setCurrentRow(row)
@@ -88,7 +89,7 @@ class ServerPage(QWidget):
         item = QListWidgetItem(in_use)
         item.setData(_URL, url)
         item.setToolTip(url if url != LOCAL else "")
-        item.setSizeHint(QSize(0, 34))
+        item.setSizeHint(QSize(0, ROW))
         self.list.addItem(item)
 
     def _show_chosen(self) -> None:

@@ -34,6 +34,8 @@ def descriptions() -> list[tuple[str, str]]:
         ("Ctrl+L", translate("shortcuts", "Write a message")),
         ("Ctrl++  Ctrl+-  Ctrl+0", translate("shortcuts", "Larger, smaller, normal text")),
         ("F2  Del", translate("shortcuts", "Rename or delete the chosen chat")),
+        ("Left  Right", translate("shortcuts", "Close or open the chosen folder")),
+        ("Menu", translate("shortcuts", "What can be done to the chosen chat or folder")),
         ("Ctrl+,", translate("shortcuts", "Settings")),
         ("F1", translate("shortcuts", "This list")),
         ("Ctrl+Q", translate("shortcuts", "Quit")),

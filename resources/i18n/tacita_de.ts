@@ -2384,6 +2384,14 @@
         <translation>Gewählten Chat umbenennen oder löschen</translation>
     </message>
     <message>
+        <source>Close or open the chosen folder</source>
+        <translation>Gewählten Ordner schließen oder öffnen</translation>
+    </message>
+    <message>
+        <source>What can be done to the chosen chat or folder</source>
+        <translation>Was sich mit dem gewählten Chat oder Ordner tun lässt</translation>
+    </message>
+    <message>
         <source>Settings</source>
         <translation>Einstellungen</translation>
     </message>

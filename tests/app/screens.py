@@ -1,4 +1,7 @@
-"""Takes pictures of every screen with the fake engine: ``python -m tests.app.screens DIR LOOK SCALE LANGUAGE``."""
+"""Takes pictures of every screen of the real window: ``python -m tests.app.screens DIR LOOK SCALE LANGUAGE``.
+
+SCALE is the screen's (1, 2), or ``zoom`` for text at 200 %. The engine is the stand-in of the tests.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,9 @@ from app.events import Failure
 from app.main import build
 from app.settings import LOCAL
 from app.vault import HistoryKey
+from app.views.main_window import MainWindow
 from app.views.settings_dialog import SettingsDialog
+from fhe_client.history import Role
 from fhe_client.home import Home
 from tests.app.helpers import fake_command
 
@@ -28,7 +33,8 @@ class Camera:
 
     def __init__(self, folder: Path, look: str, scale: str, language: str) -> None:
         self.folder = folder
-        self.suffix = f"{look}-{scale}x" if language == "en" else f"{look}-{scale}x-{language}"
+        size = scale if scale == "zoom" else f"{scale}x"
+        self.suffix = f"{look}-{size}" if language == "en" else f"{look}-{size}-{language}"
         self.app = QApplication([])
         settings = Home.locate().ensure().config / "window.json"
         settings.write_text(json.dumps({"language": language}), encoding="utf-8")
@@ -37,6 +43,7 @@ class Camera:
             self.app, fake_command(), lambda _passphrase: HistoryKey(None, None)
         )
         self.controller.settings.appearance = look
+        self.controller.settings.zoom = 200 if scale == "zoom" else 100
         self.window.apply_theme()
         self.window.show()
         self.controller.start()
@@ -91,10 +98,14 @@ class Camera:
         self.ask("What does the server know about this question?")
         self.until(lambda: not self.controller.busy)
         self.take("05-chat")
+        self.side_bar()
         self.controller.regenerate(page.messages.views()[-1].message.id)
         self.until(lambda: not self.controller.busy)
         self.ask("forever, please")
-        self.until(lambda: page.meter.sparkline.isVisible() and self.controller.busy)
+        self.until(lambda: self.controller.busy and "again again" in shown_text(self.window))
+        self.window.show_server_view(True)
+        self.take("06-working-ribbon")
+        self.window.show_server_view(False)
         self.take("06-writing")
         self.controller.stop()
         self.until(lambda: not self.controller.busy)
@@ -108,6 +119,35 @@ class Camera:
         self.controller.library.new_chat(temporary=True)
         self.take("08-temporary")
 
+    def side_bar(self) -> None:
+        """Folders, a pinned chat, and a search with its words marked."""
+        library, chats = self.controller.library, self.window.chats
+        shown = library.current
+        for title, words in (
+            ("Letter to the landlord", "Please help me to write about the server room."),
+            ("A week in Lisbon", "Which museums are near the river?"),
+            ("Weekly report", "Summarise these notes for the team."),
+        ):
+            chat = library.history.new_chat(title)
+            library.history.add_message(chat.id, Role.USER, words, parent=None)
+        listed = {chat.title: chat.id for chat in library.chats()}
+        library.new_folder(
+            "Private", [listed["Letter to the landlord"], listed["A week in Lisbon"]]
+        )
+        library.pin(listed["Weekly report"], True)
+        self.take("09-folders")
+        chats.search.setText("serv")
+        self.until(lambda: chats.list.count() < 4)
+        self.take("09-search")
+        chats.search.clear()
+        self.window.page.open_find()
+        self.window.page.find_bar.field.setText("server")
+        self.take("09-find")
+        self.window.page.find_bar.close_bar()
+        assert shown is not None
+        library.open_chat(shown)
+        self.until(lambda: chats.list.count() > 4)
+
     def dialogs(self) -> None:
         self.window.open_settings()
         dialog = self.window._settings_dialog
@@ -115,6 +155,14 @@ class Camera:
         for index in range(dialog.pages.count()):
             dialog.pages.setCurrentRow(index)
             self.take(f"1{index}-settings", dialog)
+            self.whole_page(dialog, index)
+        self.certificate(dialog)
+        for name, made in (
+            ("17-sent", dialog.privacy.show_sent()),
+            ("18-licences", dialog.about.show_licences()),
+        ):
+            self.take(name, made)
+            made.accept()
         self.bottom_of_privacy(dialog)
         self.key_dialogs(dialog)
         dialog.accept()
@@ -122,6 +170,23 @@ class Camera:
         for child in self.window.children():
             if type(child).__name__ == "ShortcutsDialog" and isinstance(child, QWidget):
                 self.take("20-shortcuts", child)
+
+    def whole_page(self, dialog: SettingsDialog, index: int) -> None:
+        """What a person sees after scrolling, in one picture."""
+        area = dialog.stack.currentWidget()
+        assert isinstance(area, QScrollArea)
+        if area.verticalScrollBar().maximum() > 0:
+            self.take(f"1{index}-settings-whole", area.widget())
+
+    def certificate(self, dialog: SettingsDialog) -> None:
+        dialog.pages.setCurrentRow(0)
+        dialog.server.add()
+        dialog.server.name_field.setText("Office")
+        dialog.server.form.url_field.setText("https://tls.test")
+        dialog.server.form.test()
+        self.until(lambda: dialog.server.form.fingerprint.isVisible())
+        self.whole_page(dialog, 9)
+        self.take("10-certificate", dialog)
 
     def bottom_of_privacy(self, dialog: SettingsDialog) -> None:
         dialog.pages.setCurrentRow(2)
@@ -155,6 +220,11 @@ class Camera:
             made.deleteLater()
 
 
+def shown_text(window: MainWindow) -> str:
+    """The text of the newest message."""
+    return window.controller.library.messages()[-1].text
+
+
 if __name__ == "__main__":
-    os.environ["QT_SCALE_FACTOR"] = sys.argv[3]
+    os.environ["QT_SCALE_FACTOR"] = "1" if sys.argv[3] == "zoom" else sys.argv[3]
     Camera(Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]).run()
