@@ -48,7 +48,8 @@ def test_the_table_of_promises_names_a_test_in_every_row() -> None:
     text = (ROOT / "SECURITY.md").read_text().partition("## What holds")[2].partition("\n## ")[0]
     text += (ROOT / "docs/security/hostile.md").read_text()
     rows = [line for line in text.splitlines() if line.startswith("| ")]
-    promises = [row for row in rows if not row.startswith(("| sentence", "| kind", "| parser"))]
+    rows = [row for row in rows if row.count("|") <= 4]  # tables of figures are wider
+    promises = [row for row in rows if not row.startswith(("| sentence", "| kind"))]
     assert len(promises) > 40
     assert [r for r in promises if "test" not in r.rsplit("|", 2)[1] and "same" not in r] == []
 
