@@ -63,10 +63,11 @@ class SettingsDialog(QDialog):
         self._lay_out()
         self.pages.currentRowChanged.connect(self.stack.setCurrentIndex)
         self.pages.setCurrentRow(0)
+        self.finished.connect(lambda _result: self.model.save_now())
 
     def _add(self, title: str, page: QWidget) -> None:
         item = QListWidgetItem(title, self.pages)
-        item.setSizeHint(QSize(0, 40))
+        item.setSizeHint(QSize(0, theme.scaled(40)))
         area = QScrollArea()
         area.setObjectName("messages")
         area.setWidgetResizable(True)

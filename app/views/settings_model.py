@@ -161,6 +161,10 @@ class ModelPage(QWidget):
 
     def hideEvent(self, event: QHideEvent) -> None:
         """Leaving the page never loses a change."""
+        self.save_now()
+        super().hideEvent(event)
+
+    def save_now(self) -> None:
+        """Save a change that is still waiting to be saved."""
         if self._saving.isActive():
             self.save()
-        super().hideEvent(event)

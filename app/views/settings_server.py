@@ -79,7 +79,7 @@ class ServerPage(QWidget):
         self._item(self.tr("Local server on this computer"), LOCAL, current)
         for server in self._controller.settings.servers:
             self._item(server.label, server.url, current)
-        self.list.setFixedHeight(ROW * min(max(self.list.count(), 2), 4) + 2)
+        self.list.setFixedHeight(theme.scaled(ROW) * min(max(self.list.count(), 2), 4) + 2)
         for row in range(self.list.count()):
             if self.list.item(row).data(_URL) == (choose or current):
                 self.list.setCurrentRow(row)
@@ -89,7 +89,7 @@ class ServerPage(QWidget):
         item = QListWidgetItem(in_use)
         item.setData(_URL, url)
         item.setToolTip(url if url != LOCAL else "")
-        item.setSizeHint(QSize(0, ROW))
+        item.setSizeHint(QSize(0, theme.scaled(ROW)))
         self.list.addItem(item)
 
     def _show_chosen(self) -> None:
