@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QFrame, QLabel, QStackedWidget, QVBoxLayout, QWidget
 
 from app import figures, sentences, theme
@@ -184,8 +184,13 @@ class ChatPage(QWidget):
         self.banner.hide()
 
     def _step_branch(self, message_id: int, step: int) -> None:
-        if not self.controller.busy:
-            self.controller.library.step_branch(message_id, step)
+        library = self.controller.library
+        if self.controller.busy:
+            return
+        library.step_branch(message_id, step)
+        for view in self.messages.views():
+            if message_id in library.store.siblings(view.message.id):
+                QTimer.singleShot(0, view, lambda found=view: found.focus_arrow(step))
 
     def escape(self) -> None:
         """Esc: close the search, leave editing, or stop the reply, whichever is first."""

@@ -35,6 +35,7 @@ class MessageView(QWidget):
         self._state = parts.label("", "muted", name="state")
         self.go_on = self._make_continue()
         self._is_last = False
+        self._arrows: tuple[QToolButton, ...] = ()
         self._actions = QWidget()
         self._layout = QVBoxLayout(self)
         self._layout.setSpacing(theme.TIGHT)
@@ -114,6 +115,14 @@ class MessageView(QWidget):
         where.setAccessibleName(self.tr("Branch {0} of {1}").format(self._position, self._count))
         for widget in (back, where, onward):
             layout.addWidget(widget)
+        self._arrows = (back, onward)
+
+    def focus_arrow(self, step: int) -> None:
+        """Put the keyboard on the arrow that was pressed in the branch before, or on the other."""
+        for arrow in self._arrows if step < 0 else reversed(self._arrows):
+            if arrow.isEnabled():
+                arrow.setFocus(Qt.FocusReason.OtherFocusReason)
+                return
 
     def _step(self, step: int) -> None:
         self.branch_asked.emit(self.message.id, step)
