@@ -62,8 +62,9 @@ def owners() -> dict[str, Distribution]:
     """Every installed file's distribution."""
     found = {}
     for distribution in distributions():
+        folder = os.path.realpath(str(distribution.locate_file("")))
         for file in distribution.files or ():
-            found[os.path.realpath(str(distribution.locate_file(file)))] = distribution
+            found[os.path.normpath(os.path.join(folder, str(file)))] = distribution
     return found
 
 
@@ -119,6 +120,7 @@ def collect(
 ) -> tuple[list[Part], list[str]]:
     """The parts that own the files, by kind and name, and the files that nothing owns."""
     owner, parts, unknown = owners(), {}, []
+    found: dict[str, Distribution] = {}
     ours = str(Path(__file__).resolve().parents[1])
     every = sorted({os.path.realpath(s) for s in sources if s})
     debian = debian_owners(s for s in every if s not in owner and not s.startswith(ours))
@@ -126,11 +128,13 @@ def collect(
         parts[f"deb:{name}"] = debian_part(name)
     for source in every:
         if distribution := owner.get(source):
-            name = normal(distribution.name)
-            parts[name] = Part(name, distribution.version, "pypi", licence_of(distribution),
-                               licence_texts(distribution), hashes.get(name, ()))  # fmt: skip
+            found[normal(distribution.name)] = distribution
         elif source not in debian and not source.startswith(ours):
             unknown.append(source)
+    for name, distribution in found.items():
+        texts, licence = licence_texts(distribution), licence_of(distribution)
+        wheel = hashes.get(name, ())
+        parts[name] = Part(name, distribution.version, "pypi", licence, texts, wheel)
     return sorted(parts.values(), key=lambda part: (part.kind, part.name)), unknown
 
 
