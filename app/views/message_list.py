@@ -139,7 +139,7 @@ class MessageList(QScrollArea):
         for _ in range(min(count, self._first)):
             self._first -= 1
             self._insert(self._first)
-        while self._last - self._first > MOST_SHOWN:
+        while self._last - self._first > MOST_SHOWN and not self._is_held(self._last - 1):
             self._last -= 1
             self._drop(self._last)
         self._show_ends()
@@ -150,7 +150,7 @@ class MessageList(QScrollArea):
         for _ in range(min(count, len(self._messages) - self._last)):
             self._insert(self._last)
             self._last += 1
-        while self._last - self._first > MOST_SHOWN:
+        while self._last - self._first > MOST_SHOWN and not self._is_held(self._first):
             self._drop(self._first)
             self._first += 1
         self._show_ends()
@@ -160,12 +160,17 @@ class MessageList(QScrollArea):
         bar, ahead = self.verticalScrollBar(), self.viewport().height()
         if not self.isVisible():
             self._filling.stop()
+        elif self._being_laid_out():
+            return  # where things are is known at the next turn
         elif self._first > 0 and bar.value() < ahead:
             self.show_earlier()
         elif self._last < len(self._messages) and bar.maximum() - bar.value() < ahead:
             self.show_later()
         else:
             self._filling.stop()
+
+    def _being_laid_out(self) -> bool:
+        return not all(view.isVisible() for view in (self.views() or [self._column]))
 
     def _to_top(self) -> None:
         self.verticalScrollBar().setValue(0)
@@ -258,6 +263,10 @@ class MessageList(QScrollArea):
             return  # not measured anew in the middle of a layout
         view = self._views.get(self._messages[index].id) if self._messages else None
         self._anchor = None if view is None else (view, self._top_of(view))
+
+    def _is_held(self, index: int) -> bool:
+        view = self._views.get(self._messages[index].id)
+        return self._anchor is not None and self._anchor[0] is view
 
     def _scrolled(self, value: int) -> None:
         if self._placing:
