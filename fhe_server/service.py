@@ -44,6 +44,7 @@ __all__ = [
     "ServerCounters",
     "ServiceError",
     "ServiceState",
+    "admit",
     "authorise",
     "check_digest",
     "create_app",

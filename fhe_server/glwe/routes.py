@@ -58,6 +58,7 @@ from fhe_server.glwe.worker_process import WorkerError, WorkerProcess, memory_li
 from fhe_server.service import (
     ServedModel,
     ServiceError,
+    admit,
     authorise,
     check_digest,
     find_model,
@@ -161,8 +162,10 @@ class GlweService:
         return JSONResponse({})
 
     async def _round(self, request: Request) -> Response:
+        holder = admit(request)
         model = find_model(request)
         check_digest(model, request.headers.get("x-tacita-model"))
+        holder.check_quotas()
         key = request.headers.get(KEY_HEADER, "")
         with _mapped():
             worker = self.store.worker(key)
@@ -172,6 +175,7 @@ class GlweService:
             blocks = self._blocks(worker, model.artefact, group, header, matrix)
             first = await anext(blocks)  # a failure here still has a status
         size = answer_size(group, header.rows)
+        holder.spend(header.rows / len(model.manifest.groups), len(frame) + size)
         counters = state_of(request).counters
         counters.rounds += 1
         counters.query_bytes += len(frame)

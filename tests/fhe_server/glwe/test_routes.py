@@ -14,10 +14,12 @@ from starlette.testclient import TestClient
 from fhe_protocol import glwe
 from fhe_protocol.manifest import Manifest
 from fhe_protocol.wire import FrameHeader
+from fhe_server.access import Access
 from fhe_server.artefact import Artefact
 from fhe_server.glwe.key_store import CHUNK, KeyLimits
 from fhe_server.glwe.routes import GlweService, block_weights
 from fhe_server.service import ServedModel, create_app, hash_token
+from fhe_server.tokens import Quotas, TokenFile
 from tests.glwe_keys import RealKeys, real_keys
 from tests.servers import make_artefact
 
@@ -126,6 +128,16 @@ def test_hostile_rounds_never_reach_a_worker(server: Served, keys: RealKeys, key
     assert error(server.round(key, bytes(limit + 1))) == (413, "too_large")
     assert error(server.round(key, frame, digest="other")) == (409, "other_model")
     assert error(server.round("no such key", frame)) == (410, "no_such_key")
+
+
+def test_quotas_hold_for_this_scheme_too(folder: Path, tmp_path: Path) -> None:
+    tokens = TokenFile(tmp_path / "tokens.json")
+    token = tokens.create("ada", Quotas(tokens_per_day=0))
+    models = {"tiny": ServedModel(Artefact(folder))}
+    app = create_app(models, other=GlweService(models), access=Access((), tokens))
+    with TestClient(app, headers={"authorization": f"Bearer {token}"}) as client:
+        reply = Served(folder, client, None).round("any", b"")  # type: ignore[arg-type]
+        assert error(reply) == (429, "quota_exceeded")
 
 
 def test_a_crash_costs_one_request(server: Served, keys: RealKeys, key: str) -> None:
