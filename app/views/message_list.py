@@ -170,7 +170,7 @@ class MessageList(QScrollArea):
             self._filling.stop()
 
     def _being_laid_out(self) -> bool:
-        return not all(view.isVisible() for view in (self.views() or [self._column]))
+        return not all(view.isVisible() for view in self.views())
 
     def _to_top(self) -> None:
         self.verticalScrollBar().setValue(0)
@@ -253,7 +253,8 @@ class MessageList(QScrollArea):
 
     def _top_of(self, widget: QWidget) -> int:
         """Where a widget begins, seen from the top of the viewport."""
-        return widget.mapTo(self.widget(), QPoint(0, 0)).y() - self.verticalScrollBar().value()
+        holder = self.widget() or self._column
+        return widget.mapTo(holder, QPoint(0, 0)).y() - self.verticalScrollBar().value()
 
     def _hold(self, index: int) -> None:
         """Keep this message where it is while others come and go around it."""

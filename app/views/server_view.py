@@ -135,10 +135,10 @@ class ServerViewPanel(QFrame):
         )
         self.slider = QSlider(Qt.Orientation.Horizontal)
         self.slider.setAccessibleName(self.tr("Layer"))
-        self.slider.actionTriggered.connect(lambda _action: self.follow.setChecked(False))
-        self.slider.valueChanged.connect(self._show)
         self.follow = QCheckBox(self.tr("Follow the layer at work"))
         self.follow.setChecked(True)
+        self.slider.actionTriggered.connect(lambda _action: self.follow.setChecked(False))
+        self.slider.valueChanged.connect(self._show)
         self.empty = parts.label(
             self.tr("Send a message: the encrypted bytes of every layer appear here."),
             "muted",
