@@ -167,6 +167,8 @@ class ModelChoice(QWidget):
         """Keep the choice and connect with it."""
         settings, model = self._controller.settings, self.model.currentText().strip()
         settings.scheme = self.scheme
+        if settings.scheme == "glwe":
+            settings.pad = False  # that scheme has no room for fillers
         if settings.server == LOCAL:
             settings.local_model = model
         else:

@@ -1,7 +1,7 @@
 """A stand-in for ``python -m fhe_client.engine``: the same protocol, no model, only the stdlib.
 
 What it does is chosen by words in the last user message (``crash``, ``forever``, ``fail``,
-``markdown``, ``long N``) and by environment variables:
+``story``, ``markdown``, ``long N``) and by environment variables:
 
     FAKE_ENGINE_CONNECT_GATE  path: ``connect`` waits until this file exists
     FAKE_ENGINE_PIECE_GATE    path: after its first piece, a reply waits until this file exists
@@ -42,6 +42,12 @@ def greet(name: str) -> str:
 
 > A quotation, and `inline code`.
 """
+STORY = """The keeper of the lighthouse counted ships for thirty years and never once asked where
+they went. Every evening she wrote a number into a book, closed it, and lit the lamp. One winter a
+captain rowed over to thank her. He had passed the light a hundred times, he said, and still did
+not know her name. She smiled, for that was how she liked it: the light was for everyone, and what
+she thought while she tended it was hers alone. They drank tea until the wind turned. When he had
+gone she opened the book, wrote down one more ship, and for the first time added a word beside it."""
 OUTCOMES = {
     "missing.test": ("name_not_found", "The name missing.test is not known."),
     "refused.test": ("refused", "Nothing listens on refused.test."),
@@ -270,6 +276,8 @@ def pieces_for(text: str) -> Any:
         return ("again " for _ in iter(int, 1))
     if "markdown" in text:
         return iter([MARKDOWN[i : i + 4] for i in range(0, len(MARKDOWN), 4)])
+    if "story" in text:
+        return iter([word + " " for word in STORY.split()])
     if text.startswith("long "):
         return (
             f"word{i}. " + ("\n\n" if i % 40 == 39 else "") for i in range(int(text.split()[1]))

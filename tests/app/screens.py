@@ -38,7 +38,7 @@ class Camera:
         self.app = QApplication([])
         settings = Home.locate().ensure().config / "window.json"
         settings.write_text(json.dumps({"language": language}), encoding="utf-8")
-        os.environ["FAKE_ENGINE_PACE"] = "0.01"
+        os.environ["FAKE_ENGINE_PACE"] = "0.03"
         self.controller, self.window = build(
             self.app, fake_command(), lambda _passphrase: HistoryKey(None, None)
         )
@@ -90,7 +90,7 @@ class Camera:
     def conversation(self) -> None:
         page = self.window.page
         self.window.show_server_view(True)
-        self.ask("Please show me some markdown: a list, a table and a bit of code.")
+        self.ask("Show me what markdown can do: a list, a table and some code.")
         self.until(lambda: not self.controller.busy)
         self.window.server_panel.slider.setValue(self.window.server_panel.slider.maximum() // 2 - 1)
         self.take("04-server-view")
@@ -102,11 +102,12 @@ class Camera:
         self.controller.regenerate(page.messages.views()[-1].message.id)
         self.until(lambda: not self.controller.busy)
         self.window.show_server_view(True)
-        self.ask("forever, please")
-        self.until(lambda: self.controller.busy and "again again" in shown_text(self.window))
+        self.ask("Tell me a short story about a lighthouse.")
+        self.until(lambda: self.controller.busy and "thank her" in shown_text(self.window))
         self.take("06-working-ribbon")
         self.window.show_server_view(False)
         self.take("06-writing")
+        assert self.controller.busy, "the reply ended before its picture was taken"
         self.controller.stop()
         self.until(lambda: not self.controller.busy)
         page.show_failure(

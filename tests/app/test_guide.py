@@ -9,6 +9,7 @@ import pytest
 
 from app import sentences
 from app.events import ConnectionReport
+from tests.app.guide_pictures import PICTURES
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guide.md"
 OUTCOMES = (
@@ -31,8 +32,12 @@ def test_the_guide_has_every_sentence_of_test_connection(outcome: str) -> None:
 
 def test_the_pictures_of_the_guide_are_there_and_small() -> None:
     named = re.findall(r"\]\((images/[^)]+)\)", GUIDE.read_text(encoding="utf-8"))
-    assert len(named) == 4
+    folder = GUIDE.parent / "images"
+    assert {Path(name).name for name in named} == {path.name for path in folder.iterdir()}
+    assert {f"{name}.png" for name in PICTURES} == {path.name for path in folder.iterdir()}
+    total = 0
     for name in named:
         picture = (GUIDE.parent / name).read_bytes()
         assert picture.startswith(b"\x89PNG\r\n")
-        assert len(picture) < 150_000
+        total += len(picture)
+    assert total < 2_000_000

@@ -96,11 +96,13 @@ def test_model_and_scheme_of_the_server_in_use(desk: Desk) -> None:
     assert desk.commands("test_connection")[0]["server"]["pinned_certificate"] == "ab" * 32
     assert not choice.apply_button.isEnabled()
     choice.model.setEditText("gpt2")
+    window.controller.settings.pad = True
     choice.glwe.click()
     choice.apply_button.click()
     desk.until(lambda: len(desk.commands("connect")) == 3 and window.controller.ready)
     sent = desk.commands("connect")[2]
     assert (sent["model"], sent["scheme"]) == ("gpt2", "glwe")
+    assert not window.controller.settings.pad
     assert window.controller.settings.servers[0] == SavedServer(
         "https://one.test", "One", "gpt2", "ab" * 32
     )
