@@ -376,6 +376,10 @@ def test_a_long_draft_gets_an_estimate(desk: Desk) -> None:
     assert window.page.composer.note.text().startswith("Reading this prompt takes about 10 s")
     window.page.composer.draft.clear()
     assert window.page.composer.note.text() == ""
+    window.controller.settings.pad = True
+    window.page.composer.draft.setPlainText("word " * 90)
+    desk.until(lambda: window.page.composer.note.text().endswith("padding included."))
+    assert [asked["options"]["pad"] for asked in desk.commands("estimate")] == [False, True]
 
 
 def test_no_prompt_reaches_the_window_title_or_a_file(desk: Desk, profile: Path) -> None:
