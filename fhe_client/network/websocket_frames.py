@@ -59,7 +59,14 @@ def handshake(sock: WatchedSocket, host: str, path: str, token: str | None) -> N
         lines.append(f"Authorization: Bearer {token}")
     sock.sendall(("\r\n".join(lines) + "\r\n\r\n").encode("ascii"))
     status, headers = _read_head(sock)
-    if status in (401, 403, 429, 503):
+    if status in (
+        401,
+        403,
+        429,
+        502,
+        503,
+        504,
+    ):  # 502 and 504: a proxy whose server is being restarted
         error = server_error("", "access refused" if status < 429 else "busy", status)
         error.retry_after = retry_after_seconds(headers.get("retry-after"))
         raise error

@@ -18,6 +18,7 @@ from fhe_client.network.errors import (
     NetworkError,
     OtherModelError,
     ProtocolBreachError,
+    QuotaError,
     UnauthorisedError,
 )
 from fhe_client.network.meter import TrafficMeter
@@ -149,6 +150,31 @@ def test_errors_of_the_server_are_understood(
         connection.receive(8)
 
 
+@pytest.mark.parametrize(
+    ("asked", "wait"), [("7", 7.0), ('"9"', 9.0), ("null", None), ("-1", None), ("1e9", None)]
+)
+def test_a_server_says_when_to_come_back(
+    pair: tuple[WebSocketConnection, socket.socket], asked: str, wait: float | None
+) -> None:
+    connection, server = pair
+    body = f'{{"error":{{"code":"busy","message":"later","retry_after":{asked}}}}}'
+    server.sendall(server_frame(body.encode(), opcode=1))
+    with pytest.raises(BusyError) as error:
+        connection.receive(8)
+    assert error.value.retry_after == wait
+
+
+def test_a_used_up_quota_is_not_tried_again(
+    pair: tuple[WebSocketConnection, socket.socket],
+) -> None:
+    connection, server = pair
+    body = b'{"error":{"code":"quota_exceeded","message":"anew at noon","retry_after":9}}'
+    server.sendall(server_frame(body, opcode=1))
+    with pytest.raises(QuotaError, match="anew at noon") as error:
+        connection.receive(8)
+    assert not error.value.retryable
+
+
 def test_a_close_is_a_lost_connection(pair: tuple[WebSocketConnection, socket.socket]) -> None:
     connection, server = pair
     server.sendall(server_frame(b"\x03\xe8", opcode=8))
@@ -174,6 +200,7 @@ REFUSALS = {
     "nothing": (b"", UpgradeRefusedError),
     "token": (b"HTTP/1.1 401 no\r\n\r\n", UnauthorisedError),
     "busy": (b"HTTP/1.1 503 no\r\n\r\n", BusyError),
+    "proxy without server": (b"HTTP/1.1 502 no\r\n\r\n", ConnectionLostError),
 }
 
 
