@@ -42,6 +42,14 @@ def reply_line(stats: Json) -> str:
     if speed := number(stats, "seconds_per_token"):
         parts.append(translate("figures", "{0} per token").format(seconds(speed)))
     parts.append(translate("figures", "{0} tokens").format(count(integer(stats, "reply_tokens"))))
+    if left_out := integer(stats, "truncated_turns"):
+        parts.append(
+            translate("figures", "the oldest {0} messages were left out").format(count(left_out))
+        )
+    if stats.get("warned") is True:
+        parts.append(
+            translate("figures", "the server's answers had impossible values: do not rely on this")
+        )
     return " · ".join(parts)
 
 

@@ -138,6 +138,8 @@ class Reply:
         new = text if isinstance(text, str) and text else self._new_text()
         state = MessageState.STOPPED if result.get("stopped") else MessageState.COMPLETE
         figures = {name: result[name] for name in KEPT_FIGURES if name in result}
+        if result.get("warning"):
+            figures["warned"] = True
         return self._write(self._before + new, state, added_up(self._figures_before, figures))
 
     def fail(self, state: MessageState = MessageState.FAILED) -> Message:

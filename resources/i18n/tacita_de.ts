@@ -2184,6 +2184,14 @@
         <translation>{0} Tokens</translation>
     </message>
     <message>
+        <source>the oldest {0} messages were left out</source>
+        <translation>die ältesten {0} Nachrichten blieben weg</translation>
+    </message>
+    <message>
+        <source>the server&apos;s answers had impossible values: do not rely on this</source>
+        <translation>die Antworten des Servers hatten unmögliche Werte: verlassen Sie sich nicht darauf</translation>
+    </message>
+    <message>
         <source>This chat: {0} up · {1} down · {2} tokens</source>
         <translation>Dieser Chat: {0} gesendet · {1} empfangen · {2} Tokens</translation>
     </message>

@@ -106,3 +106,14 @@ def test_a_detached_reply_writes_nothing() -> None:
     reply.detach()
     reply.save_partial()
     assert history.message(reply.message.id).text == ""
+
+
+def test_a_warning_of_the_engine_is_kept_with_the_reply_and_survives_a_continuation() -> None:
+    history = History(None)
+    first = Reply(history, message(history)).finish({**FIRST, "text": "x", "warning": "Spoiled."})
+    assert first.stats["warned"] is True
+    again = Reply(history, first).finish({**SECOND, "text": "y", "warning": None})
+    assert again.stats["warned"] is True
+    clean = Reply(history, message(history)).finish({**SECOND, "text": "z", "warning": None})
+    assert "warned" not in clean.stats
+    history.close()

@@ -62,6 +62,14 @@ def test_figures() -> None:
     ]  # fmt: skip
 
 
+def test_the_line_under_a_reply_tells_what_was_not_as_usual() -> None:
+    stats = {"bytes_up": 1_000_000, "bytes_down": 2_000_000, "reply_tokens": 3}
+    assert figures.reply_line(stats) == "1.00 MB up · 2.00 MB down · 3 tokens"
+    line = figures.reply_line({**stats, "truncated_turns": 4, "warned": True})
+    assert "the oldest 4 messages were left out" in line
+    assert line.endswith("the server's answers had impossible values: do not rely on this")
+
+
 def test_what_the_engine_sends_is_checked() -> None:
     assert Meter.parse({"bytes_up": "x", "bytes_down": -1, "tokens_left_in_epoch": None}) == Meter()
     assert Status.parse({}) == Status("")
