@@ -35,6 +35,8 @@ def strip(bundle: Path) -> int:
     """Remove symbols that only debuggers want; bytes saved. The program carries its modules: it is left alone."""
     saved = 0
     for path in elf_files(bundle / "_internal"):
+        if path.parent.name.endswith(".libs"):
+            continue  # wheels' own libraries, whose sections patchelf has moved: strip breaks them
         before = path.stat().st_size
         subprocess.run(
             ["strip", "--strip-unneeded", "-p", str(path)], check=True, capture_output=True
