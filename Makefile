@@ -10,7 +10,7 @@ export TACITA_HOME ?= $(CURDIR)/.tacita
 export PROMPT
 
 .DEFAULT_GOAL := help
-.PHONY: help chat ask app serve test check lint format security conformance clean
+.PHONY: help chat ask app serve test check lint format security conformance package clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -55,6 +55,9 @@ lint: ## format and lint only, fast
 format: ## put the sources in order
 	@scripts/setup run
 	@$(VENV)/bin/ruff check --fix . && $(VENV)/bin/ruff format .
+
+package: ## the desktop's .deb and .tar.zst in dist/ (docs/packaging.md)
+	@packaging/build
 
 clean: ## remove the environment and caches; models and history in .tacita stay
 	rm -rf .venv .venv-conformance build dist tacita.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
