@@ -139,7 +139,7 @@ class InferenceSession:
         window = self._current_window()
         self._pass_start, self._pass_rows = self._position, rows
         self._position += rows
-        self._maker.note_use(window.count - self._position)
+        self._maker.note_use(window.count - self._position, window.count)
 
     def run_group(self, group: Group, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """The group's encrypted product, (rows, n) to (rows, m). See `LinearRunner`."""

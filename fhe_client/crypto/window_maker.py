@@ -21,13 +21,15 @@ from fhe_protocol.manifest import Manifest
 
 Progress = Callable[[int, int], None]
 
+FIRST_SLOTS = 64
+"""Slots of a session's first window: enough for a first question, and made in a quarter of the time."""
 _QUIET_S = 0.4
 """A pause in the rounds after which the user counts as reading."""
 _NICE = 10
 
 
 class WindowMaker:
-    """Windows of consecutive slots, epoch after epoch, at most one ahead.
+    """Windows of consecutive slots, epoch after epoch, at most one ahead. The very first one is short.
 
     An epoch's secrets are erased as soon as its last window is prepared: pads are all that is needed after.
 
@@ -59,10 +61,10 @@ class WindowMaker:
         self._last_use = time.monotonic()
         self.epochs_begun = 0
 
-    def note_use(self, slots_left: int) -> None:
-        """Tell that a pass begins, and how many slots the window in use has left."""
+    def note_use(self, slots_left: int, count: int) -> None:
+        """Tell that a pass begins, and how many slots the window in use, of `count` slots, has left."""
         self._last_use = time.monotonic()
-        if 2 * slots_left <= self._count:
+        if 2 * slots_left <= count:
             self._urgent.set()
 
     @property
@@ -146,26 +148,33 @@ class WindowMaker:
             if on_progress is not None:
                 on_progress(done, total)
 
-        secrets, first = self._reserve()
+        secrets, first, count = self._reserve()
         try:
-            return prepare_window(self._manifest, secrets, self._hints, first, self._count, on_part)
+            return prepare_window(self._manifest, secrets, self._hints, first, count, on_part)
         except SecretWipedError:
             self._check_open()  # closed while a part was being prepared
             raise
         finally:
-            if first + self._count >= self._degree:
+            if first + count >= self._degree:
                 secrets.wipe()
 
-    def _reserve(self) -> tuple[EpochSecrets, int]:
-        """The epoch and the first slot of the next window.
+    def _reserve(self) -> tuple[EpochSecrets, int, int]:
+        """The epoch, the first slot and the number of slots of the next window.
 
         The counter moves first: whatever happens to the window, its slots are not prepared again.
         """
         with self._lock:
             self._check_open()
             secrets = self._epoch()
-            first, self._first = self._first, self._first + self._count
-            return secrets, first
+            first, count = self._first, self._size()
+            self._first += count
+            return secrets, first, count
+
+    def _size(self) -> int:
+        """Slots of the next window. The second one is what the first one left of a whole one."""
+        if self.epochs_begun == 1 and self._first == 0:
+            return min(FIRST_SLOTS, self._count)
+        return self._count - self._first % self._count
 
     def _epoch(self) -> EpochSecrets:
         if self._secrets is None or self._first >= self._degree:

@@ -22,8 +22,9 @@ from fhe_client.text.padding import BUCKET, filler_rows, prompt_rows
 from fhe_client.text.pieces import PieceDecoder
 from fhe_client.text.sampling import Sampler, SamplingSettings
 
-PREFILL_ROWS = 64
-"""Prompt tokens of one pass. Longer passes make fewer round trips but a slower answer to Stop."""
+PREFILL_ROWS = 256
+"""Prompt tokens of one pass: all that a frame carries. Each pass costs its round trips; Stop waits for a round, not for
+a pass."""
 
 OnPiece = Callable[[str], None]
 OnPrompt = Callable[[int, int], None]

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from fhe_client.crypto import session as session_module
+from fhe_client.crypto import window_maker
 from fhe_client.crypto.errors import (
     CryptoError,
     ModelTooLargeError,
@@ -157,7 +158,10 @@ def test_an_input_of_the_wrong_width_is_never_sent() -> None:
 
 
 @pytest.mark.parametrize("window_slots", [512, 1024])
-def test_a_pass_fits_a_frame_whatever_the_window(window_slots: int) -> None:
+def test_a_pass_fits_a_frame_whatever_the_window(
+    window_slots: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(window_maker, "FIRST_SLOTS", 1024)
     world = make_world((("linear", 2, (0, 3)),))
     channel = Channel(world.answer)
     with InferenceSession(
@@ -192,7 +196,8 @@ def test_any_window_gives_right_results_across_its_end(window_slots: int) -> Non
             assert is_close(world, group, x, session.run_group(group, x))
 
 
-def test_an_epoch_ends_and_the_next_has_other_secrets() -> None:
+def test_an_epoch_ends_and_the_next_has_other_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(window_maker, "FIRST_SLOTS", 256)
     world = make_world((("linear", 3, (0, 4)),))
     group = world.manifest.groups[0]
     channel = Channel(world.answer)

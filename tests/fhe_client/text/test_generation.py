@@ -14,7 +14,8 @@ from transformers import GenerationConfig
 from fhe_client.model.errors import ModelError, PromptTooLongError
 from fhe_client.model.files import GenerationDefaults, read_model_files
 from fhe_client.model.hybrid import HybridModel, build_hybrid
-from fhe_client.text.generation import PREFILL_ROWS, GenerationOptions, GenerationResult, generate
+from fhe_client.text import generation
+from fhe_client.text.generation import GenerationOptions, GenerationResult, generate
 from fhe_protocol.manifest import Group
 from tests.clear_runner import ClearRunner
 from tests.small_artefacts import CONTEXT, small_tokenizer, write_artefact
@@ -91,15 +92,16 @@ def test_repetition_penalty_of_the_model_is_used(family: Any) -> None:
     assert list(result.tokens) == due
 
 
-def test_passes_of_a_reply(folder: Path) -> None:
+def test_passes_of_a_reply(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Full chunks without the output layer, the rest with it, then one row a token; the last token is never read."""
+    monkeypatch.setattr(generation, "PREFILL_ROWS", 64)
     setting = Setting(folder)
     progress: list[tuple[int, int]] = []
     result = setting.run(PROMPT, on_prompt=lambda done, total: progress.append((done, total)))
-    assert setting.runner.passes == [PREFILL_ROWS, 90 - PREFILL_ROWS] + [1] * 23
+    assert setting.runner.passes == [64, 26] + [1] * 23
     groups = len(setting.runner.manifest.groups)
     assert len(setting.runner.rounds) == (groups - 1) + 24 * groups == result.rounds
-    assert progress == [(0, 90), (PREFILL_ROWS, 90)]
+    assert progress == [(0, 90), (64, 90)]
 
 
 def test_passes_end_where_a_window_of_slots_ends(folder: Path) -> None:

@@ -98,7 +98,7 @@ def test_server_sees_the_number_of_buckets_alone(folder: Path, draft: int, windo
         views.append(setting.view())
     assert views[0] == views[1] == views[2] == views[3]
     if window == 256:
-        assert views[0][0] == [64, 32] + [max(1, draft)] * (BUCKET - 1)
+        assert views[0][0] == [96] + [max(1, draft)] * (BUCKET - 1)
 
 
 def test_next_bucket_shows(folder: Path) -> None:
