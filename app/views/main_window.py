@@ -25,6 +25,7 @@ from app.views import parts
 from app.views.chat_list import ChatList
 from app.views.chat_page import ChatPage
 from app.views.data_dialogs import DataDialogs
+from app.views.elided import ElidedLabel
 from app.views.first_run import FirstRunPage
 from app.views.passphrase_dialog import PassphraseDialog
 from app.views.server_view import ServerViewPanel
@@ -86,8 +87,8 @@ class MainWindow(QMainWindow):
     def _top_bar(self) -> QFrame:
         bar = QFrame()
         bar.setObjectName("topbar")
-        self.title = parts.label("", "strong", name="chatTitle")
-        self.totals = parts.label("", "muted", name="chatTotals")
+        self.title = ElidedLabel("strong", "chatTitle")
+        self.totals = ElidedLabel("muted", "chatTotals")
         self.totals.setToolTip(self.tr("All replies of this chat, those on other branches too"))
         self.totals.hide()
         self.model = parts.label("", "muted", name="modelName")
