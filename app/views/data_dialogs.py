@@ -51,8 +51,8 @@ class DataDialogs(QObject):
     def _choose_target(self, chat_id: int | None) -> None:
         dialog = QFileDialog(self._window, self.tr("Export"))
         dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
-        markdown = [] if chat_id is None else ["Markdown (*.md)"]
-        dialog.setNameFilters([*markdown, "JSON (*.json)"])
+        filters = ["Markdown (*.md)", "JSON (*.json)"]
+        dialog.setNameFilters(filters if chat_id is not None else filters[::-1])
         dialog.setDefaultSuffix("json" if chat_id is None else "md")
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.filterSelected.connect(
@@ -64,10 +64,10 @@ class DataDialogs(QObject):
     def export_to(self, path: Path, chat_id: int | None) -> None:
         """Write the export, readable by its owner alone."""
         library = self._controller.library
-        if chat_id is not None and path.suffix != ".json":
-            text = export_markdown(library.history, chat_id)
+        chosen = [chat.id for chat in library.chats()] if chat_id is None else [chat_id]
+        if path.suffix == ".md":
+            text = "\n---\n\n".join(export_markdown(library.history, one) for one in chosen)
         else:
-            chosen = [chat.id for chat in library.chats()] if chat_id is None else [chat_id]
             text = export_json(library.history, chosen)
         try:
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

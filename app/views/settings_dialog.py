@@ -42,7 +42,7 @@ class SettingsDialog(QDialog):
         self.pages = QListWidget()
         self.pages.setObjectName("dialogPages")
         self.pages.setAccessibleName(self.tr("Pages"))
-        self.pages.setFixedWidth(theme.scaled(200))
+        self.pages.setFixedWidth(theme.scaled(224))
         self.stack = QStackedWidget()
         self.server = ServerPage(controller)
         self.model = ModelPage(controller)

@@ -15,7 +15,7 @@ from pathlib import Path
 from PySide6.QtCore import QEventLoop, QTimer
 from PySide6.QtWidgets import QApplication, QScrollArea, QWidget
 
-from app.events import Failure
+from app.events import Failure, Status
 from app.main import build
 from app.settings import LOCAL
 from app.vault import HistoryKey
@@ -39,6 +39,8 @@ class Camera:
         settings = Home.locate().ensure().config / "window.json"
         settings.write_text(json.dumps({"language": language}), encoding="utf-8")
         os.environ["FAKE_ENGINE_PACE"] = "0.03"
+        self.gate = Home.locate().config / "gate"
+        os.environ["FAKE_ENGINE_CONNECT_GATE"] = str(self.gate)
         self.controller, self.window = build(
             self.app, fake_command(), lambda _passphrase: HistoryKey(None, None)
         )
@@ -80,6 +82,11 @@ class Camera:
         self.controller.finish_first_run(
             LOCAL, "keyring", None, lambda _f: None, self.window._choose_page
         )
+        self.until(lambda: self.window.page.meter.status.status.state == "connecting")
+        loading = Status("downloading_hints", 120_000_000, 420_000_000, "bytes")
+        self.controller.status_changed.emit(loading)
+        self.take("03-connecting")
+        self.gate.touch()
         self.until(lambda: self.controller.ready)
         self.take("03-empty")
         self.conversation()

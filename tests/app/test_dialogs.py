@@ -244,6 +244,8 @@ def test_export_warns_and_import_brings_back(desk: Desk, tmp_path: Path) -> None
     window.data.export_to(markdown, chat)
     window.data.export_to(everything, None)
     assert "## You\n\nExport me" in markdown.read_text(encoding="utf-8")
+    window.data.export_to(tmp_path / "all.md", None)
+    assert (tmp_path / "all.md").read_text(encoding="utf-8") == markdown.read_text(encoding="utf-8")
     if os.name == "posix":
         assert stat.S_IMODE(everything.stat().st_mode) == 0o600
     window.controller.delete_everything()
