@@ -186,9 +186,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     kinds = ["int8", "simulated", *([] if options.no_real else ["real"])]
     results: dict[str, dict[str, Fidelity]] = {}
     _measured(results, "fp32", Clear(bench.checkpoint.model), texts)
+    wrapping: dict[str, float] = {}
     for kind in kinds:
         with bench.runner(kind) as runner:
             _measured(results, kind, bench.hybrid(runner), texts)
+            if isinstance(runner, TwinRunner) and kind == "simulated":
+                wrapping = {n: getattr(runner, n) for n in ("values", "wrapped", "fullest")}
     sample = texts[0].tokens[: options.group_tokens]
     groups = {kind: bench.group_errors(kind, sample) for kind in kinds[1:]}
     quantise_dynamically(bench.checkpoint.model)
@@ -201,6 +204,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "systems": {k: {t: asdict(f) for t, f in v.items()} for k, v in results.items()},
         "groups": groups,
         "agreement": _agreement(groups),
+        "wrapping": wrapping,
     }
 
 
@@ -281,6 +285,11 @@ def _group_lines(report: dict[str, Any]) -> list[str]:
         lines.append(
             f"noise, real over simulated: median {a['median']:.3f}, "
             f"from {a['least']:.3f} to {a['most']:.3f} over {len(errors)} groups"
+        )
+    if wrapped := report["wrapping"]:
+        lines.append(
+            f"values that left Z_q: {wrapped['wrapped']} of {wrapped['values']:.3g}; "
+            f"the largest took {wrapped['fullest']:.1%} of q/2"
         )
     return lines
 

@@ -84,12 +84,21 @@ def continues(system: System, prompt: Sequence[int], due: Sequence[int]) -> int:
 
 
 class TwinRunner:
-    """The int8 products in the clear; with a generator, plus the noise that decryption is predicted to add."""
+    """The int8 products in the clear; with a generator, plus the noise that decryption is predicted to add.
+
+    Attributes:
+        values: products that got noise.
+        wrapped: those that would not have fitted into Z_q, noise included.
+        fullest: the largest absolute value that was seen, over q/2.
+    """
 
     def __init__(self, artefact: Artefact, noise: np.random.Generator | None = None) -> None:
         self.manifest: Manifest = artefact.manifest
         self._artefact = artefact
         self._noise = noise
+        self.values = 0
+        self.wrapped = 0
+        self.fullest = 0.0
 
     def begin_pass(self, rows: int) -> None:
         """Nothing to reserve."""
@@ -101,12 +110,14 @@ class TwinRunner:
         total = np.zeros((x.shape[0], group.outputs), dtype=np.float32)
         for k, part in enumerate(group.parts):
             piece = x[:, part.start : part.stop]
-            total += piece @ self._artefact.weights(group.first_part + k).astype(np.float32).T
+            product = piece @ self._artefact.weights(group.first_part + k).astype(np.float32).T
             if self._noise is not None:
                 gamma = hint_scheme.choose_gamma(
                     self.manifest.parameters, part, piece.astype(np.float64)
                 )
-                total += self._noise_of(part.w_norm, gamma, total.shape)
+                product += self._noise_of(part.w_norm, gamma, total.shape)
+                self._look(product, gamma)
+            total += product
         return total
 
     def run_embedding(
@@ -122,6 +133,14 @@ class TwinRunner:
                 gamma = hint_scheme.gamma_of_one_hot(self.manifest.parameters, part, height)
                 total += self._noise_of(part.w_norm, gamma[:, None], total.shape)
         return total
+
+    def _look(self, product: NDArray[np.float32], gamma: NDArray[np.float64]) -> None:
+        half = self.manifest.parameters.modulus / 2
+        share = np.maximum(product.max(axis=1), -product.min(axis=1)) * gamma[:, 0] / half
+        self.values += product.size
+        self.fullest = max(self.fullest, float(share.max()))
+        over = product[share >= 1] * (gamma[share >= 1] / half)
+        self.wrapped += int((np.abs(over) >= 1).sum())
 
     def _noise_of(
         self, w_norm: float, gamma: NDArray[np.float64], shape: tuple[int, ...]

@@ -26,6 +26,9 @@ def test_every_contender_is_measured(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert systems["dynamic8"]["kl"] > systems["int8"]["kl"]
     assert report["agreement"]["median"] == pytest.approx(1, abs=0.1)
     assert set(report["groups"]["real"]) == set(report["groups"]["simulated"])
+    assert report["wrapping"]["values"] > 1e5
+    assert report["wrapping"]["wrapped"] == 0
+    assert 0.01 < report["wrapping"]["fullest"] < 1
     printed = capsys.readouterr().out
     assert "worst groups (real)" in printed
 
