@@ -5,8 +5,16 @@ from __future__ import annotations
 import math
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtGui import QGuiApplication, QResizeEvent
+from PySide6.QtWidgets import (
+    QBoxLayout,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from app import figures, theme
 from app.replies import can_continue
@@ -75,9 +83,11 @@ class MessageView(QWidget):
         self._layout.addWidget(self.body)
 
     def _build_actions(self) -> None:
-        layout = QHBoxLayout(self._actions)
-        layout.setSpacing(2)
-        parts.margins(layout, 0)
+        self._row = QBoxLayout(QBoxLayout.Direction.LeftToRight, self._actions)
+        self._row.setSpacing(theme.SMALL)
+        parts.margins(self._row, 0)
+        layout = parts.row(spacing=2)
+        self._row.addLayout(layout)
         mine = self.message.role is Role.USER
         if mine:
             layout.addStretch(1)
@@ -88,9 +98,10 @@ class MessageView(QWidget):
             return
         layout.addWidget(self._asking("regenerate", self.tr("Make another reply")))
         layout.addWidget(self.go_on)
-        layout.addSpacing(theme.SMALL)
-        layout.addWidget(self._state)
-        layout.addWidget(self._foot, 1)
+        layout.addStretch(1)
+        figures_line = parts.row(self._state, spacing=2)
+        figures_line.addWidget(self._foot, 1)
+        self._row.addLayout(figures_line, 1)
 
     def _make_continue(self) -> QToolButton:
         made = parts.tool("continue", self.tr("Continue this reply"), self.continue_asked.emit)
@@ -153,6 +164,7 @@ class MessageView(QWidget):
 
     def _offer_continue(self) -> None:
         self.go_on.setVisible(self._is_last and can_continue(self.message))
+        self._arrange()
 
     def _show_question(self, plain: SafeBrowser) -> None:
         """Show the user's text in a bubble that is no wider than its longest line."""
@@ -168,6 +180,21 @@ class MessageView(QWidget):
             MessageState.FAILED: self.tr("Not finished"),
             MessageState.INTERRUPTED: self.tr("Interrupted"),
         }.get(state, "")
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Figures go below the buttons where a line is too short for both."""
+        super().resizeEvent(event)
+        self._arrange()
+
+    def _arrange(self) -> None:
+        if self.message.role is Role.USER:
+            return
+        said = self._state.sizeHint().width() if self._state.text() else 0
+        figures_width = said + self._foot.fontMetrics().horizontalAdvance(self._foot.text())
+        buttons = self._row.itemAt(0).sizeHint().width()  # type: ignore[union-attr]
+        fits = buttons + figures_width + 2 * theme.NORMAL <= self.width()
+        ways = QBoxLayout.Direction
+        self._row.setDirection(ways.LeftToRight if fits else ways.TopToBottom)
 
     def add(self, piece: str) -> None:
         """Append a piece of a reply."""
