@@ -33,6 +33,9 @@ from fhe_server.shelf import Shelf
 from fhe_server.tokens import TokenFile
 from fhe_server.usage import USAGE_NAME, UsageLedger
 
+BACKLOG = 1024
+"""Connections that wait to be accepted."""
+
 QUEUED_MESSAGES = 2
 """Messages of one connection that wait in memory. A client sends the next round after the last one's answer."""
 
@@ -85,6 +88,7 @@ def serve(options: ServeOptions, announce: Callable[[str], None] = print) -> int
         app = make_app(options)
         config = uvicorn_config(app, **_listening(settings))
         server = DrainingServer(_checked(config, settings), app)
+        bound.listen(BACKLOG)  # whoever reads the port file may connect at once
         host, port = bound.getsockname()[:2]
         if options.port_file is not None:
             write_port_file(options.port_file, host, port)
@@ -263,7 +267,7 @@ def uvicorn_config(app: Starlette, max_message: int | None = None, **more: Any) 
         "proxy_headers": False,
         "timeout_keep_alive": int(min(600, limits.idle_seconds)),
         "timeout_graceful_shutdown": max(1, round(limits.drain_seconds)),
-        "backlog": 1024,
+        "backlog": BACKLOG,
     }
     return uvicorn.Config(app, **(options | more))
 
