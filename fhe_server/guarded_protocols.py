@@ -16,6 +16,7 @@ from fhe_server.limits import Limits
 
 _GOING_AWAY = 1001
 _LAST_LOOK_S = 0.1
+_STEP_BYTES = 65_536
 _HEAD_TOO_LARGE = "The head of the request is too large."
 
 
@@ -63,6 +64,36 @@ class StopWatch:
         self._on_late()
 
 
+class ReaderWatch:
+    """While answers wait for the other side: it must take some of them all the time, however many there are."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, transport: Any, on_stalled: Any) -> None:
+        self._transport = transport
+        self._on_stalled = on_stalled
+        self._watch = StopWatch(loop, self._look)
+        self._seconds = 0.0
+        self._waiting = 0
+
+    def start(self, limits: Limits) -> None:
+        """The buffer is full."""
+        self._seconds = limits.transfer_seconds + _STEP_BYTES / limits.least_rate
+        self._begin_step()
+
+    def stop(self) -> None:
+        """It is nearly empty."""
+        self._watch.stop()
+
+    def _begin_step(self) -> None:
+        self._waiting = self._transport.get_write_buffer_size()
+        self._watch.start(self._seconds)
+
+    def _look(self) -> None:
+        if self._waiting - self._transport.get_write_buffer_size() >= _STEP_BYTES:
+            self._begin_step()
+        else:
+            self._on_stalled()
+
+
 class GuardedHttp(HttpToolsProtocol):
     """HTTP/1.1 with bounded heads, bodies that must flow, and readers that must read."""
 
@@ -72,7 +103,7 @@ class GuardedHttp(HttpToolsProtocol):
         """See asyncio.Protocol."""
         super().connection_made(transport)
         self._late = StopWatch(self.loop, self._cut)
-        self._stalled = StopWatch(self.loop, self._cut)
+        self._stalled = ReaderWatch(self.loop, transport, self._cut)
         self._in_head, self._head_bytes = True, 0
         self._late.start(self.limits.head_seconds)
 
@@ -119,11 +150,20 @@ class GuardedHttp(HttpToolsProtocol):
         too_large = self._in_head and self._head_bytes > self.limits.max_head_bytes
         if too_large and not self.transport.is_closing():
             self.send_400_response(_HEAD_TOO_LARGE)
+        self._limit_pause()
+
+    def _limit_pause(self) -> None:
+        """Line ends between two requests begin none, but uvicorn takes them for one and stops its own timer."""
+        if self.transport.is_closing() or self.transport.get_protocol() is not self:
+            return
+        idle = self.cycle is not None and self.cycle.response_complete
+        if idle and self.timeout_keep_alive_task is None and not self._late.running:
+            self._late.start(self.limits.head_seconds)
 
     def pause_writing(self) -> None:
         """The other side does not read."""
         super().pause_writing()
-        self._stalled.start(self.limits.transfer_seconds + 65_536 / self.limits.least_rate)
+        self._stalled.start(self.limits)
 
     def resume_writing(self) -> None:
         """It reads again."""
@@ -144,7 +184,7 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
         """See asyncio.Protocol."""
         super().connection_made(transport)
         self._late = StopWatch(self.loop, self._cut)
-        self._stalled = StopWatch(self.loop, self._cut)
+        self._stalled = ReaderWatch(self.loop, transport, self._cut)
         self._idle = StopWatch(self.loop, self._end_idle)
         self._unanswered = 0
         self._draining = False
@@ -205,7 +245,7 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
     def pause_writing(self) -> None:
         """The other side does not read."""
         super().pause_writing()
-        self._stalled.start(self.limits.transfer_seconds + 65_536 / self.limits.least_rate)
+        self._stalled.start(self.limits)
 
     def resume_writing(self) -> None:
         """It reads again."""

@@ -68,7 +68,9 @@ class RoundSocket(GuardedWebSocket, asyncio.BufferedProtocol):
                 self.data_received(bytes(data))
                 return
             self._key = bytes(data[head - _KEY : head])
-            self._message = memoryview(bytearray(length))
+            # Not zeroed, so that bytes take memory when they arrive, not when a head announces them.
+            # Nobody sees it before it is full.
+            self._message = np.empty(length, dtype=np.uint8).data
             body = data[head : head + length]
             self._filled = len(body)
             self._message[: self._filled] = body

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
@@ -15,6 +16,7 @@ import pytest
 from fhe_protocol.manifest import Manifest
 from fhe_protocol.wire import FrameHeader, answer_size, pack_query
 from fhe_server.artefact import Artefact
+from fhe_server.guarded_protocols import ReaderWatch
 from fhe_server.limits import Limits
 from fhe_server.load import masked_frame, open_websocket
 from fhe_server.served_model import ServedModel
@@ -122,6 +124,28 @@ def test_a_second_request_may_not_dribble_either(server: RunningServer) -> None:
         assert dribble(sock, b"GET /v1/health HTTP/1.1\r\nA: " + b"b" * 50)
 
 
+def test_line_ends_after_an_answer_hold_no_connection(server: RunningServer) -> None:
+    """They begin no request, so no timer of a request runs; and the keep-alive timer ends with the first byte."""
+    with closing(connect(server)) as sock:
+        sock.sendall(b"GET /v1/health HTTP/1.1\r\nHost: x\r\n\r\n")
+        data = b""
+        while not data.endswith(b"}"):
+            data += sock.recv(4096)
+        sock.sendall(b"\r\n")
+        assert until_closed(sock) == b""
+    assert healthy(server)
+
+
+def test_line_ends_before_a_second_request_do_no_harm(server: RunningServer) -> None:
+    with closing(connect(server)) as sock:
+        for _ in range(2):
+            sock.sendall(b"\r\nGET /v1/health HTTP/1.1\r\nHost: x\r\n\r\n")
+            data = b""
+            while not data.endswith(b"}"):
+                data += sock.recv(4096)
+            assert b"200 OK" in data
+
+
 @pytest.mark.parametrize("line", [b"GET /" + b"a" * 99, b"X: " + b"a" * 99, b"X: y\r\n" * 20])
 def test_a_head_without_end_is_refused(server: RunningServer, line: bytes) -> None:
     with closing(connect(server)) as sock:
@@ -186,6 +210,24 @@ def test_a_reader_that_does_not_read_is_cut(server: RunningServer, manifest: Man
         sock.settimeout(2)
         assert cut_while_sending(sock, frame)
     assert healthy(server)
+
+
+def test_a_slow_reader_of_much_is_not_cut_while_it_reads() -> None:
+    """An answer of many megabytes need not leave within the time that a full buffer may take."""
+    sizes = iter([400_000, 330_000, 330_000, 260_000, 260_000, 260_000])  # twice at each look
+
+    class Buffer:
+        def get_write_buffer_size(self) -> int:
+            return next(sizes)
+
+    async def watch() -> None:
+        stalled = asyncio.Event()
+        reader = ReaderWatch(asyncio.get_running_loop(), Buffer(), stalled.set)
+        reader.start(Limits(transfer_seconds=0.01, least_rate=1e9))
+        await asyncio.wait_for(stalled.wait(), PATIENCE_S)
+
+    asyncio.run(watch())
+    assert next(sizes, None) is None
 
 
 def test_an_idle_connection_is_closed(folder: Path, manifest: Manifest) -> None:

@@ -7,10 +7,11 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import websocket
 
@@ -18,8 +19,8 @@ from fhe_protocol.manifest import Manifest
 from fhe_protocol.wire import FrameHeader, pack_query
 from fhe_server.artefact import Artefact
 from fhe_server.round_socket import INBOX_BYTES, unmask
-from fhe_server.service import ServedModel
-from tests.servers import RunningServer, make_artefact, running_server
+from fhe_server.service import ServedModel, create_app
+from tests.servers import RunningServer, make_artefact, running_app, running_server
 
 PATIENCE_S = 60
 BINARY, TEXT, PING, PONG, CONTINUATION, CLOSE = 0x2, 0x1, 0x9, 0xA, 0x0, 0x8
@@ -179,3 +180,20 @@ def test_unmasking_is_what_the_standard_says(length: int) -> None:
     changed = memoryview(bytearray(data))
     unmask(changed, key)
     assert bytes(changed) == bytes(b ^ key[i % 4] for i, b in enumerate(data))
+
+
+def test_a_head_that_announces_much_takes_no_memory(folder: Path) -> None:
+    """Fourteen bytes, and then nothing: what a message takes is what has come of it."""
+    large = 64 << 20
+    model = ServedModel(Artefact(folder))
+    model.max_query_size = large
+    head = struct.pack("!BBQ4s", 0x82, 0xFF, large, b"mask")
+    with running_app(create_app({"tiny": model})) as server, ExitStack() as open_ones:
+        before = psutil.Process().memory_info().rss
+        for _ in range(8):
+            open_ones.enter_context(upgraded(server, model.manifest)).sendall(head)
+        with upgraded(server, model.manifest) as sock:  # later than they, on the same loop
+            sock.sendall(masked(query(model, 0, 1)))
+            assert message(sock)[0] == BINARY
+        after = psutil.Process().memory_info().rss
+    assert after - before < 2 * large
