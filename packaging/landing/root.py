@@ -42,7 +42,7 @@ class Root:
         self, arguments: Sequence[str], *, user: int = 0, binds: Sequence[Path] = (), **env: str
     ) -> list[str]:
         """The command line that runs `arguments` inside as `user`, with the folders of `binds` at their own places."""
-        home = f"/home/{USER}" if user else "/root"
+        home = f"/home/{USER}" if user else "/"
         values = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": home, "LANG": "C.UTF-8", **env}
         return [
             "unshare", "--mount", "--propagation", "private", "--", "sh", "-c", _ENTER, "enter", str(self.path),
