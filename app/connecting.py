@@ -41,6 +41,7 @@ class Connecting(QObject):
         self._token_of = token_of
         self._under_way = False
         self._run = 0
+        self._accept_model_change = False
 
     def connect_when_possible(self) -> None:
         """Connect, if nothing is missing and it is not done or under way already."""
@@ -53,7 +54,7 @@ class Connecting(QObject):
         self.status_changed.emit(Status("connecting"))
         self._engine.request(
             "connect",
-            self._target(),
+            self._target() | self._acceptance(),
             lambda value: self._take(run, value),
             lambda failure: self._not_connected(run, failure),
         )
@@ -62,6 +63,15 @@ class Connecting(QObject):
         """Connect with the present settings, whatever there is now."""
         self.drop()
         self.connect_when_possible()
+
+    def accept_model(self) -> None:
+        """Connect once more and trust the model that the server has now in place of the one known before."""
+        self._accept_model_change = True
+        self.connect_again()
+
+    def _acceptance(self) -> dict[str, bool]:
+        accept, self._accept_model_change = self._accept_model_change, False
+        return {"accept_model_change": True} if accept else {}
 
     def drop(self) -> None:
         """What there is, or is under way, no longer counts."""

@@ -251,6 +251,11 @@ class Controller(QObject):
         self.stop()
         self._connecting.connect_again()
 
+    def accept_model(self) -> None:
+        """Connect again and trust the model that the server has now; for this one connection attempt."""
+        self.stop()
+        self._connecting.accept_model()
+
     def cancel_connecting(self) -> None:
         """Give up connecting, downloading or importing; what was loaded so far is kept."""
         self._connecting.cancel()

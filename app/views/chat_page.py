@@ -90,6 +90,7 @@ class ChatPage(QWidget):
         self.error.restart_asked.connect(controller.restart_engine)
         self.error.retry_asked.connect(controller.retry)
         self.error.reconnect_asked.connect(controller.reconnect)
+        self.error.accept_model_asked.connect(controller.accept_model)
 
     # -- contents --------------------------------------------------------------------------------
 

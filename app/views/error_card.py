@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QMessageBox, QPushButton, QVBoxLayout, QWidget
 
 from app import theme
 from app.events import Failure
@@ -20,6 +20,7 @@ class ErrorCard(QFrame):
     restart_asked = Signal()
     retry_asked = Signal()
     reconnect_asked = Signal()
+    accept_model_asked = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -32,6 +33,7 @@ class ErrorCard(QFrame):
         self.restart = self._action(self.tr("Start the engine again"), self.restart_asked.emit)
         self.retry = self._action(self.tr("Try again"), self.retry_asked.emit)
         self.reconnect = self._action(self.tr("Connect again"), self.reconnect_asked.emit)
+        self.accept_model = parts.button(self.tr("Trust the new model…"), self.ask_to_accept_model)
         self.details = parts.button(self.tr("Copy details"), self.copy_details)
         self.dismiss = parts.button(self.tr("Dismiss"), self.hide)
         self._lay_out()
@@ -54,7 +56,15 @@ class ErrorCard(QFrame):
         parts.margins(layout, theme.NORMAL + 2, theme.NORMAL)
         layout.addLayout(head)
         layout.addLayout(
-            parts.row(1, self.details, self.dismiss, self.retry, self.reconnect, self.restart)
+            parts.row(
+                1,
+                self.details,
+                self.dismiss,
+                self.accept_model,
+                self.retry,
+                self.reconnect,
+                self.restart,
+            )
         )
 
     def show_failure(self, failure: Failure, *, ready: bool) -> None:
@@ -70,7 +80,32 @@ class ErrorCard(QFrame):
         self.restart.setVisible(died)
         self.retry.setVisible(ready and not died and not about_chats)
         self.reconnect.setVisible(not ready and not died and not about_chats)
+        self.accept_model.setVisible(failure.code == "model_changed" and not ready)
         self.show()
+
+    def ask_to_accept_model(self) -> None:
+        """Trusting another model needs a second, explicit yes: it is how a lying server would begin."""
+        if self.failure is None:
+            return
+        box = QMessageBox(self.window())
+        box.setObjectName("acceptModel")
+        box.setIcon(QMessageBox.Icon.Warning)
+        box.setTextFormat(Qt.TextFormat.PlainText)
+        box.setText(self.tr("Trust the model that this server has now?"))
+        warning = self.tr(
+            "Only do this if whoever runs the server told you that it was changed. "
+            "A server that swaps its model could make replies reveal what you write."
+        )
+        box.setInformativeText(f"{self.failure.message}\n\n{warning}")
+        trust = box.addButton(self.tr("Trust it"), QMessageBox.ButtonRole.AcceptRole)
+        box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
+        box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        trust.clicked.connect(self._model_accepted)
+        box.open()
+
+    def _model_accepted(self) -> None:
+        self.hide()
+        self.accept_model_asked.emit()
 
     def copy_details(self) -> None:
         """Put the failure, without any prompt, reply or key, on the clipboard."""

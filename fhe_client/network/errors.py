@@ -178,7 +178,7 @@ class ModelChangedError(NetworkError):
             f"The model {model!r} of {server} is not the one that was used before "
             f"(it was {pinned[:12]}, now it is {found[:12]}). Nothing has been sent to it.",
             "If whoever runs the server changed it on purpose, accept the new one in the window or with "
-            "`tacita pins accept`; otherwise do not use it.",
+            "--accept-model-change; otherwise do not use it.",
         )
         self.server, self.model, self.pinned, self.found = server, model, pinned, found
         self.about(server=server, model=model, pinned=pinned[:12], found=found[:12])

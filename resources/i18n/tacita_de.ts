@@ -444,12 +444,28 @@
         <translation>Neu verbinden</translation>
     </message>
     <message>
+        <source>Trust the new model…</source>
+        <translation>Neuem Modell vertrauen …</translation>
+    </message>
+    <message>
         <source>Copy details</source>
         <translation>Einzelheiten kopieren</translation>
     </message>
     <message>
         <source>Dismiss</source>
         <translation>Schließen</translation>
+    </message>
+    <message>
+        <source>Trust the model that this server has now?</source>
+        <translation>Dem Modell vertrauen, das dieser Server jetzt hat?</translation>
+    </message>
+    <message>
+        <source>Only do this if whoever runs the server told you that it was changed. A server that swaps its model could make replies reveal what you write.</source>
+        <translation>Nur dann, wenn der Betreiber des Servers Ihnen gesagt hat, dass es gewechselt wurde. Ein Server, der sein Modell austauscht, könnte Antworten verraten lassen, was Sie schreiben.</translation>
+    </message>
+    <message>
+        <source>Trust it</source>
+        <translation>Vertrauen</translation>
     </message>
 </context>
 <context>

@@ -15,6 +15,7 @@ from PySide6.QtWidgets import (
     QApplication,
     QComboBox,
     QLineEdit,
+    QMessageBox,
     QPlainTextEdit,
     QWidget,
 )
@@ -157,6 +158,24 @@ def test_a_refused_connection_is_explained(desk: Desk, monkeypatch: pytest.Monke
     assert window.page.error.reconnect.isVisible()
     assert not window.page.error.retry.isVisible()
     assert window.page.meter.status.words.text() == "Offline"
+
+
+def test_another_model_is_trusted_only_after_a_second_yes(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_ENGINE_CONNECT_ERROR", "model_changed")
+    window = desk.build()
+    card = window.page.error
+    desk.until(lambda: card.isVisible())
+    for answer, connects in (("Cancel", 1), ("Trust it", 2)):
+        click(desk, card.accept_model)
+        box = window.findChild(QMessageBox, "acceptModel")
+        click(desk, next(b for b in box.buttons() if b.text().replace("&", "") == answer))
+        desk.until(lambda: window.findChild(QMessageBox, "acceptModel") is None)
+        desk.until(lambda n=connects: len(desk.commands("connect")) == n)
+    plain, trusting = desk.commands("connect")
+    assert "accept_model_change" not in plain
+    assert trusting["accept_model_change"] is True
 
 
 def test_sampling_and_system_prompt(desk: Desk, profile: Path) -> None:

@@ -40,7 +40,7 @@ def test_a_changed_model_is_an_error_until_it_is_accepted(
         with pytest.raises(ModelChangedError) as changed:
             pins.check(SERVER, models[1])
     assert (changed.value.pinned, changed.value.found) == (models[0].digest, models[1].digest)
-    assert "tacita pins accept" in changed.value.next_step
+    assert "--accept-model-change" in changed.value.next_step
     pins.accept(SERVER, models[1])
     assert not pins.check(SERVER, models[1])
     with pytest.raises(ModelChangedError):
