@@ -76,8 +76,8 @@ def test_whoever_is_pushed_off_the_processor_sleeps_for_a_while_and_longer_each_
             pass
         pauses.append(world.now - began)
     assert pauses == sorted(pauses)
-    assert pauses[0] < 0.2
-    assert 1.5 < pauses[-1] < 3
+    assert pauses[0] < 0.5
+    assert 4 < pauses[-1] < 7
 
 
 def test_where_the_system_does_not_count_nobody_waits_awake(
