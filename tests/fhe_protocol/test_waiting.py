@@ -75,7 +75,7 @@ def test_whoever_is_pushed_off_the_processor_sleeps_for_a_while_and_longer_each_
         while world.round(0.0003)[1] == 1:
             pass
         pauses.append(world.now - began)
-    assert pauses == sorted(pauses)
+    assert [round(p, 1) for p in pauses] == sorted(round(p, 1) for p in pauses)
     assert pauses[0] < 0.5
     assert 4 < pauses[-1] < 7
 
