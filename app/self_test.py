@@ -6,9 +6,12 @@ import os
 import sys
 from collections.abc import Sequence
 
+from typing import TYPE_CHECKING
+
 from app.resources import resource_folder
-from fhe_client import self_test
-from fhe_client.self_test import SelfTestError, Workspace
+
+if TYPE_CHECKING:
+    from fhe_client.self_test import Workspace
 
 
 def check_window(_space: Workspace) -> str:
@@ -20,6 +23,8 @@ def check_window(_space: Workspace) -> str:
     from PySide6.QtCore import qVersion
     from PySide6.QtGui import QFontDatabase, QGuiApplication
     from PySide6.QtWidgets import QApplication, QLabel
+
+    from fhe_client.self_test import SelfTestError
 
     application = QApplication.instance() or QApplication(["tacita"])
     if not QFontDatabase.families():
@@ -41,6 +46,7 @@ def check_resources(_space: Workspace) -> str:
     from PySide6.QtCore import QTranslator
 
     from app import icons
+    from fhe_client.self_test import SelfTestError
 
     folder = resource_folder()
     drawn = icons.pixmap("send", "#000000", 16).toImage()
@@ -54,4 +60,7 @@ def check_resources(_space: Workspace) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """The whole table; 0 if nothing failed."""
+    # Not above: it loads the protocol, which the window's own process has no business with.
+    from fhe_client import self_test
+
     return self_test.main(arguments, (("window", check_window), ("resources", check_resources)))

@@ -26,6 +26,7 @@ from fhe_client.errors import TacitaError
 from fhe_client.failures import describe
 from fhe_client.home import Home
 from fhe_client.printing import clean
+from fhe_protocol.version import __version__
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -85,10 +86,6 @@ class Finding:
 def check_versions(_space: Workspace) -> str:
     """Which versions of what are at work."""
     from importlib.metadata import PackageNotFoundError, version
-
-    from fhe_protocol.version import (
-        __version__,
-    )  # the window asks for this module, not for that package
 
     found = [f"tacita {__version__}", f"python {platform.python_version()}"]
     for name in _LIBRARIES:
