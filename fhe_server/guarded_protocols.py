@@ -104,7 +104,7 @@ class GuardedHttp(HttpToolsProtocol):
         super().connection_made(transport)
         self._late = StopWatch(self.loop, self._cut)
         self._stalled = ReaderWatch(self.loop, transport, self._cut)
-        self._in_head, self._head_bytes = True, 0
+        self._head_bytes = 0  # since the request began, or its body last grew
         self._late.start(self.limits.head_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -116,17 +116,17 @@ class GuardedHttp(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         super().on_message_begin()
-        self._in_head, self._head_bytes = True, 0
+        self._head_bytes = 0  # since the request began, or its body last grew
         self._late.start(self.limits.head_seconds)
 
     def on_headers_complete(self) -> None:
         """The head is whole; a body may follow."""
-        self._in_head = False
         self._late.start(self.limits.transfer_seconds)
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
+        self._head_bytes = 0
         self._late.extend(len(body) / self.limits.least_rate)
         super().on_body(body)
 
@@ -142,23 +142,26 @@ class GuardedHttp(HttpToolsProtocol):
         super().handle_websocket_upgrade()
 
     def data_received(self, data: bytes) -> None:
-        """See asyncio.Protocol. The parser itself would take a head of any length."""
+        """See asyncio.Protocol. The parser itself would take a head, or trailers of a body, of any length."""
         if self.transport.is_closing():
             return
         self._head_bytes += len(data)
         super().data_received(data)
-        too_large = self._in_head and self._head_bytes > self.limits.max_head_bytes
-        if too_large and not self.transport.is_closing():
+        too_large = self._head_bytes > self.limits.max_head_bytes
+        if too_large and not self.transport.is_closing() and self._is_ours():
             self.send_400_response(_HEAD_TOO_LARGE)
         self._limit_pause()
 
     def _limit_pause(self) -> None:
         """Line ends between two requests begin none, but uvicorn takes them for one and stops its own timer."""
-        if self.transport.is_closing() or self.transport.get_protocol() is not self:
-            return
         idle = self.cycle is not None and self.cycle.response_complete
-        if idle and self.timeout_keep_alive_task is None and not self._late.running:
+        timed = self.timeout_keep_alive_task is not None or self._late.running
+        if idle and not timed and not self.transport.is_closing() and self._is_ours():
             self._late.start(self.limits.head_seconds)
+
+    def _is_ours(self) -> bool:
+        """Whether no WebSocket has taken the connection over."""
+        return self.transport.get_protocol() is self
 
     def pause_writing(self) -> None:
         """The other side does not read."""

@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import numpy as np
@@ -160,6 +160,40 @@ def test_a_head_without_end_is_refused(server: RunningServer, line: bytes) -> No
             data = b"400"
         assert b"400" in data
     assert healthy(server)
+
+
+@pytest.mark.parametrize("tail", [b"0\r\n", b"1\r\nx\r\n0\r\nX: ", b"1;"])
+def test_trailers_without_end_are_refused(folder: Path, tail: bytes) -> None:
+    """What follows a body in chunks would be kept, whoever sends it: three gigabytes in five seconds.
+
+    The timers are the usual ones, so it is not they that end it.
+    """
+    start = b"POST /v1/models/tiny/rounds HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    piece = b"a: b\r\n" * 5000 if tail == b"0\r\n" else b"a" * 30_000
+    sent, most = 0, 32 << 20  # more than the system's buffers hold
+    with running_app(create_app({"tiny": ServedModel(Artefact(folder))})) as usual:
+        with closing(connect(usual)) as sock, suppress(ConnectionError):
+            sock.sendall(start + tail)
+            while sent < most:
+                sock.sendall(piece)
+                sent += len(piece)
+        assert sent < most
+        assert healthy(usual)
+
+
+def test_a_body_in_chunks_may_be_long(server: RunningServer, manifest: Manifest) -> None:
+    """What is limited is what comes beside a body, not the body."""
+    planes = [np.zeros((3, 256, p.inputs), dtype=np.int8) for p in manifest.groups[0].parts]
+    frame = pack_query(FrameHeader(1, 0, 256), planes)
+    head = "POST /v1/models/tiny/rounds HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+    head += f"Connection: close\r\nX-Tacita-Model: {manifest.digest}\r\n\r\n"
+    pieces = [frame[start : start + 1000] for start in range(0, len(frame), 1000)]
+    body = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in (*pieces, b""))
+    with closing(connect(server)) as sock:
+        sock.sendall(head.encode() + body)
+        said = until_closed(sock)
+    assert len(frame) > 4 * BRISK.max_head_bytes
+    assert said.startswith(b"HTTP/1.1 200")
 
 
 def test_a_message_that_dribbles_is_cut(server: RunningServer, manifest: Manifest) -> None:
