@@ -93,7 +93,7 @@ class GroupCall:
             raise PassError("The model gave a layer an input of the wrong size.")
         rows: Floats = x.numpy().reshape(-1, group.inputs)
         if self._input_scale is not None:
-            rows = rows * self._input_scale
+            rows = _times(rows, self._input_scale)
         rows = mixed(self._state.clean(rows), self._rotation)
         self._state.check_round(group, rows.shape[0])
         self._pass = self._state.passes
@@ -101,7 +101,7 @@ class GroupCall:
         self._input, self._version = x, x._version
         product = self._state.runner.run_group(group, np.ascontiguousarray(rows))
         _check_shape(product, (rows.shape[0], group.outputs))
-        answer = self._state.clean(product * self._row_scale)
+        answer = self._state.clean(_times(product, self._row_scale))
         shaped = torch.from_numpy(answer).view(*x.shape[:-1], group.outputs)
         self._pieces = shaped.split(self._sizes, -1) if len(self._sizes) > 1 else (shaped,)
 
@@ -164,8 +164,14 @@ class EncryptedEmbedding(nn.Module):
             self._group, flat.to(torch.int64).numpy(), self._input_scale
         )
         _check_shape(product, (flat.shape[0], self.embedding_dim))
-        rows = torch.from_numpy(self._state.clean(product * self._row_scale))
+        rows = torch.from_numpy(self._state.clean(_times(product, self._row_scale)))
         return rows.view(*ids.shape, self.embedding_dim)
+
+
+def _times(values: Floats, scale: Floats) -> Floats:
+    """Their product, without a warning where it overflows: none may depend on decrypted values."""
+    with np.errstate(all="ignore"):
+        return values * scale
 
 
 def _check_shape(product: Floats, shape: tuple[int, int]) -> None:

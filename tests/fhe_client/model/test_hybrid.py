@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,20 @@ def test_answers_that_are_not_finite_change_nothing_visible(
     hybrid.forget()
     assert torch.equal(hybrid.next_logits(TOKENS[:6]), build(folder).next_logits(TOKENS[:6]))
     assert hybrid.take_warning() is None
+
+
+def test_scales_that_overflow_warn_nobody(folder: Path) -> None:
+    """A server chooses the scales, too. No line on a terminal may tell what they made of decrypted values."""
+    runner = FaultyRunner(folder)
+    group = runner.manifest.groups[4]
+    runner.fault = (group.index, 3e38)
+    files = read_model_files(folder / "client", runner.manifest)
+    files.scales[group.index].row_scale.fill_(1e30)
+    hybrid = build_hybrid(runner.manifest, files, runner)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert torch.isfinite(hybrid.next_logits(TOKENS[:4])).all()
+    assert hybrid.take_warning() is not None
 
 
 def test_wrong_shape_of_an_answer_is_refused(folder: Path) -> None:
