@@ -15,6 +15,7 @@ from pathlib import Path
 
 from fhe_protocol.manifest import Manifest
 from fhe_server.artefact import Artefact
+from fhe_server.children import child_command
 from fhe_server.errors import ServerError
 from fhe_server.load import LoadReport, Step, random_pass, run_load
 
@@ -90,7 +91,7 @@ def bench_server(options: BenchOptions) -> Iterator[int]:
     """
     with tempfile.TemporaryDirectory(prefix="tacita-bench-") as folder:
         port_file = Path(folder) / "port.json"
-        command = [sys.executable, "-m", "fhe_server", "serve", "--open", "--no-glwe"]
+        command = child_command("fhe_server", "serve", "--open", "--no-glwe")
         command += ["--models", str(options.models), "--model", options.model, "--port", "0"]
         command += ["--workers", str(options.workers), "--device", options.device]
         command += ["--port-file", str(port_file), "--exit-with-stdin", "--log-level", "warning"]

@@ -13,7 +13,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from fhe_server.children import child_command
 from fhe_server.errors import DiskSpaceError, PullError
 from fhe_server.home import checkpoints_folder, private_folder
 from fhe_server.progress import Progress, silent
@@ -112,9 +112,7 @@ def _download(entry: CatalogueEntry, folder: Path, progress: Progress) -> Path:
             "This Python has no pip to fetch packages with.", "Run `python -m ensurepip` first."
         )
     progress("fetching", 0, 0)
-    # An installed bundle runs its own modules by this name (docs/packaging.md); pip is one of them.
-    run = "--run-module" if getattr(sys, "frozen", False) else "-m"
-    command = [sys.executable, run, "pip", "download"]
+    command = child_command("pip", "download")
     command += ["--no-deps", "--only-binary=:all:", "--no-input", "--disable-pip-version-check"]
     command += ["--quiet", "--dest", str(folder), entry.requirement]
     try:

@@ -21,6 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fhe_server.children import child_command
 from fhe_server.errors import ServerError
 from fhe_server.logs import event
 from fhe_server.serving import bind, write_port_file
@@ -128,7 +129,7 @@ class Workers:
             worker.ready = True
 
     def _start(self, number: int, port: int, ready_file: Path) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "fhe_server", *self.arguments]
+        command = child_command("fhe_server", *self.arguments)
         command += ["--port", str(port), "--worker", str(number), "--port-file", str(ready_file)]
         return subprocess.Popen(
             [*command, "--exit-with-stdin"],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 import fhe_server
 from fhe_protocol.errors import FrameError
 from fhe_protocol.glwe import check_result, result_size
+from fhe_server.children import child_command
 from fhe_server.errors import ServerError
 from fhe_server.glwe.worker import (
     NO_WEIGHTS_ID,
@@ -52,7 +52,7 @@ def memory_limit(shapes: Sequence[tuple[int, int]]) -> int:
 
 def worker_command(limit: int) -> list[str]:
     """The command line of a worker with `limit` bytes of memory."""
-    return [sys.executable, "-m", "fhe_server.glwe.worker", str(limit)]
+    return child_command("fhe_server.glwe.worker", str(limit))
 
 
 class WorkerProcess:
