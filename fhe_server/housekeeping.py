@@ -121,12 +121,15 @@ class Housekeeper:
         while True:
             await asyncio.sleep(TICK_S)
             ticks += 1
-            if state.access.changed():
-                self.reload_tokens(state)
-            for name in state.access.end_expired():
-                event("token_expired", **self._named(name))
+            _try("tokens_not_looked_after", lambda: self._look_after_tokens(state))
             if ticks % _TICKS_PER_SYNC == 0:
                 failing = await _sync(state, failing)
+
+    def _look_after_tokens(self, state: ServiceState) -> None:
+        if state.access.changed():
+            self.reload_tokens(state)
+        for name in state.access.end_expired():
+            event("token_expired", **self._named(name))
 
     async def _reload_for_ever(self, state: ServiceState, reload_soon: asyncio.Event) -> None:
         while True:
@@ -146,9 +149,9 @@ async def _sync(state: ServiceState, failing: bool) -> bool:
     """Write the sums; whether that failed. Said once, not every two seconds."""
     try:
         await state.access.ledger.sync()
-    except OSError as error:
+    except Exception as error:  # whatever it is, tokens must go on being revoked
         if not failing:
-            event("usage_not_saved", logging.WARNING, reason=error.strerror or str(error))
+            event("usage_not_saved", logging.WARNING, reason=_reason(error))
         return True
     return False
 
@@ -156,9 +159,16 @@ async def _sync(state: ServiceState, failing: bool) -> bool:
 def _try(what: str, work: Callable[[], T]) -> T | None:
     try:
         return work()
-    except ServerError as error:
-        event(what, logging.ERROR, reason=error.message)
+    except Exception as error:  # whatever it is, the task that looks after the service goes on
+        event(what, logging.ERROR, reason=_reason(error))
         return None
+
+
+def _reason(error: Exception) -> str:
+    """In words where it has some of ours, else its kind: foreign ones may quote anything."""
+    if isinstance(error, ServerError):
+        return error.message
+    return getattr(error, "strerror", None) or type(error).__name__
 
 
 def _on_hangup(reload_soon: asyncio.Event) -> bool:

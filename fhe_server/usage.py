@@ -77,7 +77,7 @@ class UsageLedger:
         unsaved = self._take()
         try:
             total = await asyncio.to_thread(self._store, unsaved)
-        except OSError:
+        except Exception:
             self._put_back(unsaved)
             raise
         self._apply(total)
@@ -91,7 +91,7 @@ class UsageLedger:
         unsaved = self._take()
         try:
             self._apply(self._store(unsaved))
-        except OSError:
+        except Exception:
             self._put_back(unsaved)
             raise
 
@@ -144,7 +144,14 @@ class UsageLedger:
             return {str(n): Used(float(t), int(b)) for n, (t, b) in document["used"].items()}
         except FileNotFoundError:
             return {}
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            OverflowError,
+            RecursionError,
+        ):
             return {}
 
     def _write(self, total: dict[str, Used]) -> None:

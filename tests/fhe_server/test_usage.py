@@ -83,7 +83,21 @@ def test_a_full_disk_loses_no_count(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert json.loads((tmp_path / "usage.json").read_text())["used"] == {"ada": [2.0, 20]}
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"day": 100}', '{"day": 100, "used": {"a": 1}}', "[]"])
+ENDLESS = '{"day": 100, "used": {"a": [1, Infinity]}}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        '{"day": 100}',
+        '{"day": 100, "used": {"a": 1}}',
+        "[]",
+        ENDLESS,
+        pytest.param("[" * 100_000, id="deep"),
+    ],
+)
 def test_a_damaged_file_counts_as_empty(tmp_path: Path, text: str) -> None:
     path = tmp_path / "usage.json"
     path.write_text(text)
