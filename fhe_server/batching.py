@@ -277,7 +277,14 @@ class Batcher:
         self._running += 1
         if self._executor is None:
             self._executor = ThreadPoolExecutor(self.limits.threads, "kernel")
-        work = loop.run_in_executor(self._executor, _multiply_all, line.model, line.group, batch)
+        try:
+            work = loop.run_in_executor(
+                self._executor, _multiply_all, line.model, line.group, batch
+            )
+        except RuntimeError as error:  # the system has no thread for us
+            self._running -= 1
+            _fail(batch, error)
+            return
         work.add_done_callback(lambda done: self._end_long(line, batch, done, loop))
 
     def _end_long(

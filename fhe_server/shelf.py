@@ -70,22 +70,31 @@ class Shelf(Mapping[str, ServedModel]):
         model.last_used = time.monotonic()
         if model.loaded:
             return
+        try:
+            await asyncio.wait_for(asyncio.shield(self._begin_loading(model)), LOAD_WAIT_S)
+        except TimeoutError:
+            raise ServiceError(503, "loading", "the model is being loaded", _COME_BACK_S) from None
+
+    def _begin_loading(self, model: ServedModel) -> asyncio.Task[None]:
+        """The task that loads it, which may have begun before."""
         task = self._loading.get(model)
         if task is None:
             self._make_room(model)
             task = asyncio.create_task(self._load(model))
             task.add_done_callback(_retrieve)
             self._loading[model] = task
-        try:
-            await asyncio.wait_for(asyncio.shield(task), LOAD_WAIT_S)
-        except TimeoutError:
-            raise ServiceError(503, "loading", "the model is being loaded", _COME_BACK_S) from None
+        return task
 
     async def preload(self) -> None:
-        """Load what fits, in the order of the names."""
+        """Load what fits, in the order of the names, however long it takes.
+
+        Raises:
+            ServiceError: 503; one could not be loaded.
+        """
         for model in list(self._models.values()):
-            if self._budget is None or self.loaded_bytes + model.resident_bytes <= self._budget:
-                await self.make_ready(model)
+            fits = self._budget is None or self.loaded_bytes + model.resident_bytes <= self._budget
+            if fits and not model.loaded:
+                await asyncio.shield(self._begin_loading(model))
 
     async def _load(self, model: ServedModel) -> None:
         name = model.manifest.name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -195,6 +196,26 @@ def test_a_failing_kernel_fails_its_batch_and_no_other(products: int) -> None:
         await ask(batcher, model, 0, 1)
 
     run(batcher, main())
+
+
+def test_without_a_thread_a_batch_fails_and_the_next_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, batcher = Matrices(products=10**15), Batcher()
+    batcher.clients = 4
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def main() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(ThreadPoolExecutor, "submit", refuse)
+            with pytest.raises(RuntimeError, match="new thread"):
+                await asyncio.wait_for(ask(batcher, model, 0, 1), PATIENCE_S)
+        await asyncio.wait_for(ask(batcher, model, 0, 1), PATIENCE_S)
+
+    run(batcher, main())
+    assert (batcher.waiting, batcher._running) == (0, 0)
 
 
 def test_a_client_that_left_is_not_multiplied() -> None:

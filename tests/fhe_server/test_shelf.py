@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,23 @@ def test_rounds_wait_for_one_load_then_are_sent_away(
 
     run(work())
     assert calls == [1]
+
+
+def test_preloading_takes_its_time(
+    models: dict[str, ServedModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A round is sent away after a while; a server that starts is not ready before its models are."""
+    monkeypatch.setattr(module, "LOAD_WAIT_S", 0.01)
+    for model in models.values():
+        load = model.load
+
+        def slow(load: Any = load) -> Any:
+            time.sleep(0.1)
+            return load()
+
+        monkeypatch.setattr(model, "load", slow)
+    run(Shelf(models).preload())
+    assert loaded(models) == set(models)
 
 
 def test_a_model_that_cannot_be_loaded_is_said_and_tried_again(
