@@ -41,6 +41,7 @@ from fhe_protocol.glwe import (
 )
 from fhe_protocol.manifest import Group
 from fhe_protocol.wire import FrameHeader
+from fhe_server.access import Holder
 from fhe_server.artefact import Artefact
 from fhe_server.glwe.key_store import (
     CHUNK,
@@ -165,7 +166,15 @@ class GlweService:
         holder = admit(request)
         model = find_model(request)
         check_digest(model, request.headers.get("x-tacita-model"))
-        holder.check_quotas()
+        holder.begin_round()
+        try:
+            return await self._answer(request, holder, model)
+        except BaseException:
+            holder.end_round()
+            raise
+
+    async def _answer(self, request: Request, holder: Holder, model: ServedModel) -> Response:
+        """The answer of a round that has begun; it ends the round when it has been sent."""
         key = request.headers.get(KEY_HEADER, "")
         with _mapped():
             worker = self.store.worker(key)
@@ -182,7 +191,7 @@ class GlweService:
         counters.answer_bytes += size
         body = _frame(header, first, blocks)
         headers = {"content-length": str(size)}
-        return StreamingResponse(body, media_type="application/octet-stream", headers=headers)
+        return _LastOfRound(holder, body, headers)
 
     async def _blocks(
         self,
@@ -197,6 +206,23 @@ class GlweService:
             name = hash((artefact.manifest.digest, group.index, number))
             job = partial(_multiply, worker, matrix, header.rows, weights, name)
             yield await to_thread.run_sync(job, limiter=self._turn)
+
+
+class _LastOfRound(StreamingResponse):
+    """An answer behind which its round is over, whether all of it could be sent or not."""
+
+    def __init__(
+        self, holder: Holder, body: AsyncIterator[bytes], headers: Mapping[str, str]
+    ) -> None:
+        super().__init__(body, media_type="application/octet-stream", headers=headers)
+        self._holder = holder
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """See Starlette."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._holder.end_round()
 
 
 def block_weights(artefact: Artefact, group: Group, start: int, stop: int) -> NDArray[np.int8]:
@@ -258,8 +284,9 @@ def _number(text: str | None) -> int:
 
 def _owner(request: Request) -> str:
     """Whom a key counts against: the access token if there are any, else the address."""
-    if state_of(request).token_hashes:
-        return request.headers["authorization"]
+    token = admit(request).token.sha256  # not the header, which can be spelled in many ways
+    if token:
+        return token
     return request.client.host if request.client is not None else ""
 
 

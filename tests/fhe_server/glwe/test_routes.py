@@ -140,6 +140,31 @@ def test_quotas_hold_for_this_scheme_too(folder: Path, tmp_path: Path) -> None:
         assert error(reply) == (429, "quota_exceeded")
 
 
+def test_rounds_at_once_hold_for_this_scheme_too(
+    folder: Path, tmp_path: Path, keys: RealKeys
+) -> None:
+    """And a round that is over counts no more, whether it was answered or refused."""
+    tokens = TokenFile(tmp_path / "tokens.json")
+    token = tokens.create("ada", Quotas(rounds_at_once=1))
+    models = {"tiny": ServedModel(Artefact(folder))}
+    service, access = GlweService(models, KeyLimits()), Access((), tokens)
+    app = create_app(models, other=service, access=access)
+    with TestClient(app, headers={"authorization": f"Bearer {token}"}) as client:
+        server = Served(folder, client, service)
+        key = server.upload(keys.key_bytes)
+        frame = glwe.pack_query(
+            FrameHeader(5, 0, 1), keys.encrypt(np.ones((1, 24), dtype=np.int64))
+        )
+        assert error(server.round(key, frame[:-1])) == (400, "bad_frame")
+        assert server.round(key, frame).status_code == 200
+        holder = access.admit(f"Bearer {token}")
+        holder.begin_round()
+        assert error(server.round(key, frame)) == (429, "too_many_requests")
+        holder.end_round()
+        assert server.round(key, frame).status_code == 200
+        assert holder.rounds == 0
+
+
 def test_a_crash_costs_one_request(server: Served, keys: RealKeys, key: str) -> None:
     frame = glwe.pack_query(FrameHeader(5, 0, 1), keys.encrypt(np.ones((1, 24), dtype=np.int64)))
     assert server.round(key, frame).status_code == 200
@@ -203,12 +228,13 @@ def test_tokens_guard_every_route_and_each_has_a_quota(folder: Path) -> None:
             assert error(server.client.request(method, path)) == (401, "unauthorised")
         wanted = {"parameters": "glwe-2048-27", "sha256": SHA}
         codes = []
-        for token in ("one" * 8, "two" * 8, "one" * 8):
-            headers = {"authorization": f"Bearer {token}"}
+        for words in ("Bearer one", "Bearer two", "Bearer one", "bearer  one", "BEARER two"):
+            scheme, token = words.rsplit(" ", 1)
+            headers = {"authorization": f"{scheme} {token * 8}"}
             codes.append(
                 server.client.post("/v1/glwe/keys", json=wanted, headers=headers).status_code
             )
-        assert codes == [200, 200, 429]
+        assert codes == [200, 200, 429, 429, 429]
 
 
 def test_everything_is_gone_when_the_app_ends(folder: Path) -> None:
