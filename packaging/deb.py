@@ -129,13 +129,21 @@ def lay_out_client(tree: Path, package: Package) -> None:
     link_programs(tree, "tacita", ("tacita", "tacita-app"))
 
 
+def server_settings(bundle: Path) -> str:
+    """The settings file, from the very program that will read it: every setting, explained, with its default."""
+    done = subprocess.run(
+        [bundle / "tacita-server", "config"], check=True, capture_output=True, text=True
+    )
+    return done.stdout
+
+
 def lay_out_server(tree: Path, package: Package) -> None:
     """Everything of the server's package but the bundle."""
     place(
         tree / "lib/systemd/system/tacita-server.service",
         (HERE / "server/tacita-server.service").read_bytes(),
     )
-    place(tree / "etc/tacita/server.toml", (HERE / "server/server.toml").read_bytes())
+    place(tree / "etc/tacita/server.toml", server_settings(tree / "usr/lib" / package.name))
     page = zipped(fill(HERE / "server/tacita-server.8", package))
     place(tree / "usr/share/man/man8/tacita-server.8.gz", page)
     for name in ("nginx.conf", "Caddyfile"):

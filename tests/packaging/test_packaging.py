@@ -341,7 +341,19 @@ def test_the_unit_starts_the_server_with_no_privilege() -> None:
         "RestrictNamespaces",
     ):
         assert settings[name] == "yes"
-    tomllib.loads((PACKAGING / "server/server.toml").read_text())
+
+
+def test_the_servers_settings_file_is_its_own_and_is_read(tmp_path: Path) -> None:
+    """What the package puts into /etc, from a stand-in that is the server from the source tree."""
+    bundle = tmp_path / "bundle"
+    deb.place(
+        bundle / "tacita-server",
+        f'#!/bin/sh\nexec "{sys.executable}" -m fhe_server "$@"\n',
+        0o755,
+    )
+    text = deb.server_settings(bundle)
+    assert '#host = "127.0.0.1"' in text
+    assert tomllib.loads(text).keys() >= {"listen", "models", "limits"}
 
 
 def test_a_wheel_brings_icons_and_translations(tmp_path: Path) -> None:
