@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
+
+_OTHER_FILES = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,3 +29,22 @@ class Limits:
     idle_seconds: float = 3600.0
     max_head_bytes: int = 32_768
     drain_seconds: float = 30.0
+
+
+def allow_connections(count: int) -> None:
+    """Raise this process's limit of open files so far that twice `count` connections fit, where the system lets us.
+
+    The usual limit is 1,024: a crowd, or one stranger who opens connections and says nothing, would leave no file for
+    anybody else.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * count + _OTHER_FILES
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -25,7 +25,7 @@ from fhe_server.config_values import address_of
 from fhe_server.errors import ServerError
 from fhe_server.guarded_protocols import GuardedHttp, GuardedWebSocket, guarded
 from fhe_server.housekeeping import Housekeeper, open_models
-from fhe_server.limits import Limits
+from fhe_server.limits import Limits, allow_connections
 from fhe_server.logs import event
 from fhe_server.round_socket import RoundSocket
 from fhe_server.service import SchemeService, ServedModel, ServiceState, create_app
@@ -83,6 +83,7 @@ def serve(options: ServeOptions, announce: Callable[[str], None] = print) -> int
     """
     settings = options.settings
     logs.set_up(settings.log_format, settings.log_level, settings.log_file)
+    allow_connections(settings.max_connections)
     bound = bind(options.host, options.port, shared=options.worker is not None)
     try:
         app = make_app(options)
