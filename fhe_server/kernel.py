@@ -35,6 +35,7 @@ _BLOCK_SUMS = 1 << 17
 _LEAST_BLOCK = 64
 _CUDA_ROWS = 32
 _CUDA_MULTIPLE = 8
+_BYTE, _HALF = np.uint32(8), np.uint32(128)
 
 Product = Callable[[torch.Tensor, int, int], torch.Tensor]
 """(3*rows, n) int8, start, stop -> int32 sums of outputs start..stop: (3*rows, stop - start), possibly a transposed
@@ -76,6 +77,10 @@ class LinearKernel:
         flat = _as_tensor(planes.reshape(PLANES * rows, inputs))
         answer = np.empty((rows, self.outputs), dtype=np.uint16)
         step = self._step(PLANES * rows)
+        if step >= self.outputs:
+            sums = self._product(flat, 0, self.outputs).numpy()
+            _combine(sums.reshape(PLANES, rows, self.outputs), answer)
+            return answer
         for start in range(0, self.outputs, step):
             stop = min(start + step, self.outputs)
             sums = self._product(flat, start, stop).numpy()
@@ -103,13 +108,13 @@ def _as_tensor(array: NDArray[np.int8]) -> torch.Tensor:
 def _combine(sums: NDArray[np.int32], answer: NDArray[np.uint16]) -> None:
     """(3, rows, m) sums of the planes to (rows, m) rounded answers. The sums are used up."""
     digits = sums.view(np.uint32)
-    total = digits[2]
-    total <<= np.uint32(8)
+    # Sums of few rows lie interleaved: what is packed at the first step is read faster in the others.
+    total = np.left_shift(digits[2], _BYTE, out=digits[2] if sums.flags.c_contiguous else None)
     total += digits[1]
-    total <<= np.uint32(8)
+    total <<= _BYTE
     total += digits[0]
-    total += np.uint32(128)
-    total >>= np.uint32(8)
+    total += _HALF
+    total >>= _BYTE
     answer[...] = total  # the low 16 of the 24 bits that are left
 
 
@@ -129,10 +134,10 @@ def _int8_product(weights: torch.Tensor) -> Product:
         if planes.shape[0] >= _MANY:
             sums: torch.Tensor = torch._int_mm(planes, turned[:, start:stop])
             return sums
-        some = weights[start:stop]
+        some = weights if stop - start == outputs else weights[start:stop]
         return torch._int_mm(some, planes.t()).t()  # reads the weights at memory speed
 
-    turned = weights.t()
+    outputs, turned = weights.shape[0], weights.t()
     return product
 
 
