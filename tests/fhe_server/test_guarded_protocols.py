@@ -79,6 +79,16 @@ def until_closed(sock: socket.socket) -> bytes:
     return data
 
 
+def whole_answer(sock: socket.socket) -> bytes:
+    """Head and JSON body of an answer on a connection that stays open."""
+    data = b""
+    while not data.endswith(b"}"):
+        piece = sock.recv(4096)
+        assert piece, "the connection ended within an answer"
+        data += piece
+    return data
+
+
 def healthy(server: RunningServer) -> bool:
     with closing(connect(server)) as sock:
         sock.sendall(b"GET /v1/health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
@@ -128,9 +138,7 @@ def test_line_ends_after_an_answer_hold_no_connection(server: RunningServer) -> 
     """They begin no request, so no timer of a request runs; and the keep-alive timer ends with the first byte."""
     with closing(connect(server)) as sock:
         sock.sendall(b"GET /v1/health HTTP/1.1\r\nHost: x\r\n\r\n")
-        data = b""
-        while not data.endswith(b"}"):
-            data += sock.recv(4096)
+        whole_answer(sock)
         sock.sendall(b"\r\n")
         assert until_closed(sock) == b""
     assert healthy(server)
@@ -140,10 +148,7 @@ def test_line_ends_before_a_second_request_do_no_harm(server: RunningServer) -> 
     with closing(connect(server)) as sock:
         for _ in range(2):
             sock.sendall(b"\r\nGET /v1/health HTTP/1.1\r\nHost: x\r\n\r\n")
-            data = b""
-            while not data.endswith(b"}"):
-                data += sock.recv(4096)
-            assert b"200 OK" in data
+            assert b"200 OK" in whole_answer(sock)
 
 
 @pytest.mark.parametrize("line", [b"GET /" + b"a" * 99, b"X: " + b"a" * 99, b"X: y\r\n" * 20])
