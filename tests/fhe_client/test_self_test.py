@@ -1,17 +1,21 @@
-"""The self-test of an installation: the real one from end to end, and what it says of a broken one."""
+"""The self-test of an installation: what it says of a broken one. From end to end it runs in tests/packaging."""
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from fhe_client import self_test
 from fhe_client.self_test import SelfTestError, Workspace
+from tests.servers import make_artefact, running_server
+
+if TYPE_CHECKING:
+    from fhe_client.local_server import LocalServer
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,27 +30,6 @@ def broken(_space: Workspace) -> str:
 
 def crashing(_space: Workspace) -> str:
     raise ZeroDivisionError("by zero")
-
-
-def test_this_installation_works_to_an_encrypted_reply(tmp_path: Path) -> None:
-    """With the window's checks; whether there is a keyring depends on the machine (tests/fhe_client/keys)."""
-    done = subprocess.run(
-        [sys.executable, "-m", "app", "--self-test", "--json", "--skip", "keyring"],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        timeout=280,
-        env={**os.environ, "TACITA_HOME": str(tmp_path / "home"), "QT_QPA_PLATFORM": "offscreen"},
-    )
-    result = json.loads(done.stdout)
-    outcomes = {check["name"]: check["outcome"] for check in result["checks"]}
-    assert outcomes.pop("keyring") == "skipped"
-    assert set(outcomes.values()) == {"ok"}, done.stdout
-    assert {"window", "import", "round trip", "reply"} <= set(outcomes)
-    assert result["ok"]
-    assert done.returncode == 0
-    left = [path for path in (tmp_path / "home").rglob("*") if path.is_file()]
-    assert left == []
 
 
 def test_one_failure_does_not_hide_the_others(capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,16 +52,32 @@ def test_a_failure_is_the_exit_status(
     assert self_test.main(["--skip", "window"], (("window", broken),)) == 0
 
 
-def test_wrong_products_are_noticed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_program_tests_itself(tmp_path: Path) -> None:
+    """The way from the command line, without the slow checks (all of them: tests/packaging)."""
+    slow = ("keyring", "import", "server", "round trip", "reply")
+    done = subprocess.run(
+        [sys.executable, "-m", "app", "--self-test", *(f"--skip={name}" for name in slow)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=120,
+        env={**os.environ, "TACITA_HOME": str(tmp_path / "home"), "QT_QPA_PLATFORM": "offscreen"},
+    )
+    assert done.stdout.endswith("everything works\n"), done.stdout + done.stderr
+    assert done.stdout.count("skipped ") == len(slow)
+    assert done.returncode == 0
+
+
+def test_wrong_products_are_noticed(tmp_path: Path) -> None:
     """The comparison is with the server's integers: a file of other integers must not pass."""
     space = Workspace(tmp_path)
-    with space.undo:
-        self_test.check_import(space)
-        self_test.check_server(space)
-        self_test.check_round_trip(space)
-        weights = space.models / self_test.MODEL / "weights.bin"
-        data = bytearray(weights.read_bytes())
-        data.reverse()
-        weights.write_bytes(data)
+    space.home.ensure()
+    folder = space.models / self_test.MODEL
+    make_artefact(folder, self_test.MODEL)
+    with running_server(folder) as server:
+        space.server = cast("LocalServer", server)  # of which the check takes the address
+        assert "largest error" in self_test.check_round_trip(space)
+        weights = folder / "weights.bin"
+        weights.write_bytes(bytes(reversed(weights.read_bytes())))
         with pytest.raises(SelfTestError, match="off by"):
             self_test.check_round_trip(space)
