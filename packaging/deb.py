@@ -25,7 +25,7 @@ from reachable import needed_libraries
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 ICON_SIZES = (16, 22, 24, 32, 48, 64, 128, 256, 512)
-COMPRESSIONS = {"xz": ["-Zxz", "-z9"], "zstd": ["-Zzstd", "-z19"], "fast": ["-Zzstd", "-z3"]}
+COMPRESSIONS = {"xz": ["-Zxz", "-z6"], "zstd": ["-Zzstd", "-z19"], "fast": ["-Zzstd", "-z3"]}
 MAINTAINER = os.environ.get(
     "TACITA_MAINTAINER", "The Tacita developers <maintainers@tacita.invalid>"
 )
