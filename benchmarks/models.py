@@ -40,14 +40,18 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         imported = _watched([sys.executable, "-m", "fhe_server", *arguments, "--quiet"], home)
         folder = home / "data" / "models" / served
         client = ["-m", "benchmarks.models", "--client", served, "--tokens", str(options.tokens)]
-        asked = _watched([sys.executable, *client], home)
+        asked = _watched([sys.executable, *client, "--prompt", options.prompt], home)
         return {
             "name": served,
             "checkpoint": "its own" if name not in SHAPES else _kind(options),
             "import_s": imported["seconds"],
             "import_cpu_s": imported["cpu"],
             "import_peak_anonymous": imported["peak"],
+            "import_peak_resident": imported["resident"],
             "client_peak_anonymous": asked["peak"],
+            "client_peak_resident": asked["resident"],
+            "server_peak_anonymous": asked["children_peak"],
+            "server_peak_resident": asked["children_resident"],
             **_sizes(folder),
             **json.loads(asked["output"]),
         }
@@ -70,30 +74,48 @@ def _source(name: str, home: Path, options: argparse.Namespace) -> Path:
 
 
 def _watched(command: Sequence[str], home: Path) -> dict[str, Any]:
-    """Run a program to its end: seconds, CPU seconds, the largest anonymous memory that was seen, its output."""
+    """Run a program to its end: seconds, CPU seconds, its output; memory of it, and of the largest of its children."""
     environment = {**os.environ, "TACITA_HOME": str(home)}
     began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-    peak = 0
-    while process.poll() is None:
-        peak = max(peak, _anonymous(process.pid))
-        time.sleep(_SAMPLE_SECONDS)
-    assert process.stdout is not None
-    output = process.stdout.read()
+    seen = dict.fromkeys(("peak", "resident", "children_peak", "children_resident"), 0)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        while process.poll() is None:
+            _look(process.pid, seen, "")
+            for child in _children(process.pid):
+                _look(child, seen, "children_")
+            time.sleep(_SAMPLE_SECONDS)
+        output = process.stdout.read() if process.stdout else ""
     if process.returncode:
         raise SystemExit(f"{' '.join(command[:5])} ended with status {process.returncode}")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"seconds": time.perf_counter() - began, "cpu": cpu, "peak": peak, "output": output}
+    return {"seconds": time.perf_counter() - began, "cpu": cpu, "output": output, **seen}
 
 
-def _anonymous(pid: int) -> int:
-    """Memory that no file backs, in bytes; mapped weights can be dropped by the system at any time."""
+def _look(pid: int, seen: dict[str, int], prefix: str) -> None:
+    """Raise the peaks: of anonymous memory, which no file backs; of the resident set, mapped files and all."""
+    for key, field in (("peak", "RssAnon"), ("resident", "VmHWM")):
+        seen[prefix + key] = max(seen[prefix + key], _status(pid, field))
+
+
+def _status(pid: int, field: str) -> int:
+    """A field of the system's notes on a process, in bytes; 0 if the process has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text("utf-8").splitlines()
     except OSError:
         return 0
-    return next((int(line.split()[1]) << 10 for line in lines if line.startswith("RssAnon")), 0)
+    return next((int(line.split()[1]) << 10 for line in lines if line.startswith(field)), 0)
+
+
+def _children(pid: int) -> list[int]:
+    """Of every thread of a process; none if it has ended."""
+    found: list[int] = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            found += map(int, path.read_text("utf-8").split())
+        except OSError:
+            continue  # the thread has ended
+    return found
 
 
 def _sizes(folder: Path) -> dict[str, Any]:
@@ -114,7 +136,7 @@ def _sizes(folder: Path) -> dict[str, Any]:
     }
 
 
-def ask(name: str, tokens: int) -> dict[str, Any]:
+def ask(name: str, tokens: int, prompt: str) -> dict[str, Any]:
     """The client: open the chat, one reply; what it took."""
     from fhe_client.chat_events import Callbacks, ConnectOptions
     from fhe_client.connect import open_chat
@@ -136,7 +158,7 @@ def ask(name: str, tokens: int) -> dict[str, Any]:
         opened = time.perf_counter() - began
         traffic = chat.traffic()
         options = GenerationOptions(max_tokens=tokens, temperature=0.0)
-        reply = chat.ask([Message("user", PROMPT)], options)
+        reply = chat.ask([Message("user", prompt)], options)
         used = chat.traffic().since(traffic)
     up, down = used.of("rounds")
     return {
@@ -154,8 +176,9 @@ def lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The tables of docs/models.md."""
     table = [
         "| model | weights | groups (parts) | hints, MB | payload per token, MB (framing) | s per token "
-        "| prefill, s (tokens) | import, s (peak memory, GB) | client memory, GB | worst group |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| prefill, s (tokens) | import, s (peak memory, GB) "
+        "| client memory, GB | server memory, GB | worst group |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         worst = row["worst_groups"][0]
@@ -164,8 +187,8 @@ def lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             f"| {row['name']} | {row['checkpoint']} | {row['groups']} ({row['parts']}) | {row['hint_bytes'] / 1e6:.0f} "
             f"| {row['payload'] / 1e6:.3f} (+{row['framing']:.1%}) | {row['token_s']:.2f} "
             f"| {row['first_token_s']:.1f} ({row['prompt_tokens']}) "
-            f"| {row['import_s']:.0f} ({row['import_peak_anonymous'] / 1e9:.1f}) "
-            f"| {row['client_peak_anonymous'] / 1e9:.1f} | {error:.2%} |"
+            f"| {row['import_s']:.0f} ({row['import_peak_resident'] / 1e9:.1f}) "
+            f"| {row['client_peak_resident'] / 1e9:.2f} | {row['server_peak_resident'] / 1e9:.2f} | {error:.2%} |"
         )
     table += ["", "What the client pays for each place of the two largest layers:", ""]
     table += [
@@ -208,6 +231,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--layers", type=int, help="blocks instead of the model's own number")
     parser.add_argument("--source", help="a checkpoint that is there already")
     parser.add_argument("--tokens", type=int, default=6, help="of the reply (default: 6)")
+    parser.add_argument("--prompt", default=PROMPT, help="what is asked")
     parser.add_argument("--scratch", type=Path, help="folder for temporary files")
     parser.add_argument("--import-arguments", nargs="*", default=[], help="such as --local=embed")
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep the figures there")
@@ -215,7 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--client", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.client:
-        print(json.dumps(ask(options.client, options.tokens)))
+        print(json.dumps(ask(options.client, options.tokens, options.prompt)))
         return 0
     if options.write:
         write(DOCUMENT, list(_kept(options.write).values()))
