@@ -120,7 +120,7 @@ def check_import(space: Workspace) -> str:
     from fhe_client.local_server import require_server_packages, server_command
 
     require_server_packages()
-    _save_checkpoint(space.folder / "checkpoint")
+    save_checkpoint(space.folder / "checkpoint")
     command = server_command(["import", str(space.folder / "checkpoint"), "--name", MODEL])
     command += ["--models", str(space.models), "--quiet"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False,
@@ -279,7 +279,7 @@ def _weights(path: Path, manifest: Manifest) -> Iterator[tuple[Group, NDArray[An
         yield group, np.concatenate(parts, axis=1).astype(np.float32)
 
 
-def _save_checkpoint(folder: Path) -> None:
+def save_checkpoint(folder: Path) -> None:
     """A random Llama of two layers with a byte-level tokenizer and a chat template."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers

@@ -150,14 +150,14 @@ def base_root(folder: Path) -> Path:
     return base
 
 
-def fresh_root(folder: Path) -> Root:
+def fresh_root(folder: Path, name: str = "root") -> Root:
     """A copy of the pristine root with a user, and with this machine's way to its mirror."""
-    base, path = base_root(folder), folder / "root"
+    base, path = base_root(folder), folder / name
     shutil.rmtree(path, ignore_errors=True)
     subprocess.run(["cp", "-a", "--reflink=auto", str(base), str(path)], check=True)
-    for name in ("resolv.conf", "hosts"):
-        if Path("/etc", name).is_file():
-            shutil.copy(Path("/etc", name), path / "etc" / name)
+    for file in ("resolv.conf", "hosts"):
+        if Path("/etc", file).is_file():
+            shutil.copy(Path("/etc", file), path / "etc" / file)
     made = Root(path)
     made.run(["useradd", "--create-home", "--uid", str(UID), "--shell", "/bin/bash", USER])
     return made
