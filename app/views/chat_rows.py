@@ -68,7 +68,9 @@ class ChatRows(QListWidget):
     def add_folder(self, folder: Folder, count: int) -> None:
         """A row for a folder, with the number of its chats."""
         item = QListWidgetItem(f"{folder.name}  ({count})")
-        item.setIcon(icons.icon("right" if folder.closed else "chevron-down", theme.colours().muted))
+        item.setIcon(
+            icons.icon("right" if folder.closed else "chevron-down", theme.colours().muted)
+        )
         item.setData(FOLDER, folder.id)
         item.setToolTip(folder.name)
         said = (
