@@ -1,6 +1,6 @@
 """Wrap a finished bundle as a Debian package.
 
-    deb.py client|server BUNDLE --out DIR --version VERSION [--revision N] [--compress xz|zstd|fast]
+    deb.py client|server BUNDLE --out DIR --version VERSION [--revision N] [--compress xz|xz-quick|zstd|fast]
 
 Depends are worked out from the files themselves (dpkg-shlibdeps); the same input and date give the same bytes.
 """
@@ -25,7 +25,12 @@ from reachable import needed_libraries
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 ICON_SIZES = (16, 22, 24, 32, 48, 64, 128, 256, 512)
-COMPRESSIONS = {"xz": ["-Zxz", "-z6"], "zstd": ["-Zzstd", "-z19"], "fast": ["-Zzstd", "-z3"]}
+COMPRESSIONS = {
+    "xz": ["-Zxz", "-z6"],
+    "xz-quick": ["-Zxz", "-z1"],
+    "zstd": ["-Zzstd", "-z19"],
+    "fast": ["-Zzstd", "-z3"],
+}
 MAINTAINER = os.environ.get(
     "TACITA_MAINTAINER", "The Tacita developers <maintainers@tacita.invalid>"
 )
