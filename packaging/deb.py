@@ -43,7 +43,7 @@ DEPENDS = {
         "fonts-dejavu-core | fonts-freefont-ttf",
         "xkb-data",
     ],
-    "server": ["adduser", "ca-certificates"],
+    "server": ["ca-certificates"],
 }
 RECOMMENDS = {
     "client": ["dbus-user-session | dbus-x11", "gnome-keyring | kwalletmanager | keepassxc"],
