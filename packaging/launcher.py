@@ -31,8 +31,10 @@ def run_module(name: str, arguments: Sequence[str]) -> int:
 def restore_library_path() -> None:
     """Give programs that we start, such as a web browser, the library path that we were started with.
 
-    The bundle's own was read by the loader already; a child process that is this program sets it again.
+    The bundle's own was read by the loader already. A child process that is this program is told to set it again:
+    otherwise PyInstaller's loader takes it for set, and finds no library that the system does not have too.
     """
+    os.environ["PYINSTALLER_RESET_ENVIRONMENT"] = "1"
     original = os.environ.pop("LD_LIBRARY_PATH_ORIG", None)
     if original:
         os.environ["LD_LIBRARY_PATH"] = original

@@ -11,6 +11,7 @@ RUNNABLE = ("fhe_server", "fhe_server.glwe.worker", "pip")
 
 def main() -> int:
     """Do what the arguments say; the exit status."""
+    os.environ["PYINSTALLER_RESET_ENVIRONMENT"] = "1"  # for its processes, see launcher.py
     os.environ.pop("LD_LIBRARY_PATH_ORIG", None)
     os.environ.pop("LD_LIBRARY_PATH", None)
     given = sys.argv[1:]

@@ -210,10 +210,12 @@ def test_a_child_is_one_of_the_named_modules(capsys: pytest.CaptureFixture[str])
 def test_programs_that_we_start_get_their_own_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LD_LIBRARY_PATH", "/usr/lib/tacita/_internal")
     monkeypatch.setenv("LD_LIBRARY_PATH_ORIG", "/mine")
+    monkeypatch.setenv("PYINSTALLER_RESET_ENVIRONMENT", "0")
     launcher.restore_library_path()
     assert launcher.os.environ["LD_LIBRARY_PATH"] == "/mine"
     launcher.restore_library_path()
     assert "LD_LIBRARY_PATH" not in launcher.os.environ
+    assert launcher.os.environ["PYINSTALLER_RESET_ENVIRONMENT"] == "1"
 
 
 # --- the package's own files -----------------------------------------------------------------------------------
