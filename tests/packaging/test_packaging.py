@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from xml.etree import ElementTree
@@ -189,9 +191,16 @@ def test_libraries_that_only_a_dropped_plugin_needed_go() -> None:
 # --- the program -----------------------------------------------------------------------------------------------
 
 
-def test_the_name_decides_what_the_program_is(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture(autouse=True)
+def restored_environment() -> Iterator[None]:
+    """The launcher changes its process's environment: that of the tests stays as it was."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+def test_the_name_decides_what_the_program_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert launcher.main(["--version"], "/usr/bin/tacita-app") == 0
     assert capsys.readouterr().out.startswith("tacita ")
     for name in ("tacita", "tacita-server"):
