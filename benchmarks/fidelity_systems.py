@@ -131,7 +131,8 @@ class TwinRunner:
             total[here] = weights[:, ids[here] - part.start].T * height[here, None]
             if self._noise is not None:
                 gamma = hint_scheme.gamma_of_one_hot(self.manifest.parameters, part, height)
-                total += self._noise_of(part.w_norm, gamma[:, None], total.shape)
+                opening = np.where(here, gamma, np.inf)[:, None]  # as the client's session
+                total += self._noise_of(part.w_norm, opening, total.shape)
         return total
 
     def _look(self, product: NDArray[np.float32], gamma: NDArray[np.float64]) -> None:

@@ -26,9 +26,9 @@ W / c are multiplied by it before rounding. Norms stay, and the entries of a row
 the peak falls to about three and a half times the root mean square. That matters most together with input scales,
 which lower the product of norms but raise the peaks.
 
-**Embeddings.** x is one-hot, so |W v| <= peak * v, far below w * v: gamma = (2^23 - guard) / (peak * v), and
-K = sum_k (peak sigma(w_k) / (2^23 - guard(w_k)))^2. Each token has an input scale of its own, so that an outlier token
-does not coarsen the others.
+**Embeddings.** x is one-hot, so |W v| <= peak * v, far below w * v: gamma = (2^23 - guard) / (peak * v), and the client
+lets in only the noise of the part that holds the token: K = sum_k (n_k/n) (peak sigma(w_k) / (2^23 - guard(w_k)))^2.
+Each token has an input scale of its own, so that an outlier token does not coarsen the others.
 
 **Memory.** There is one float32 copy of the matrix, which the caller gives away, and the int8 one. All else is done in
 blocks of rows that fit a processor's cache.
@@ -57,6 +57,8 @@ PEAK = 127
 DEFAULT_MAX_ERROR = 0.02
 MAX_PARTS = 64
 _ROUNDING_VARIANCE = 1 / 12
+_HOPELESS = 4
+"""Noise of this part of the limit adds 3 % to an error at the limit: if that is too much, rounding is."""
 _CAPS = 48
 
 Slices = Sequence[tuple[int, int]]
@@ -91,8 +93,8 @@ class NoiseModel:
             room = self.parameters.modulus / 2 - self.parameters.guard(w)
             if room <= 0:
                 return math.inf
-            bound, share = (peak, 1.0) if self.embedding else (w, (stop - start) / inputs)
-            total += share * (bound * self.parameters.noise_sigma(w) / room) ** 2
+            bound = peak if self.embedding else w
+            total += (stop - start) / inputs * (bound * self.parameters.noise_sigma(w) / room) ** 2
         return total
 
 
@@ -297,7 +299,7 @@ def quantise_group(
     """Quantise with as few parts as the predicted error allows.
 
     Noise and rounding together must stay within `max_error` of the output. Rounding has a floor that no number of parts
-    gets under, so noise of half the limit is always good enough.
+    gets under: where it is too high for that, the fewest parts do whose noise is at most half the limit.
 
     Input scale, rotation and gains are for linear groups; an embedding has its own scales, and its inputs are one-hot.
 
@@ -311,15 +313,21 @@ def quantise_group(
     matrix = weight if consume else np.array(weight, dtype=np.float32)
     scaled = _scaled_table(matrix) if embedding else _Scaled.of(matrix, input_scale, rotation)
     inputs = weight.shape[1]
-    best = math.inf
+    best, tolerable = math.inf, None
     for count in range(fewest_parts(inputs, parameters), min(MAX_PARTS, inputs) + 1):
         fit = scaled.fit(
             NoiseModel(parameters, cut(inputs, count), embedding), members, gains, equalise
         )
         total = math.hypot(fit.noise_error, fit.rounding_error)
-        if total <= max_error or fit.noise_error <= max_error / 2:
+        if total <= max_error:
             return scaled.rounded(fit)
+        if fit.noise_error <= max_error / 2:
+            tolerable = tolerable or fit
+        if tolerable and fit.noise_error <= max_error / _HOPELESS:
+            break
         best = min(best, total)
+    if tolerable:
+        return scaled.rounded(tolerable)
     raise UnsupportedModelError(
         f"A matrix of {weight.shape[0]} x {inputs} cannot be served within an error of "
         f"{100 * max_error:.1f} %: {100 * best:.1f} % is the best.",

@@ -162,7 +162,8 @@ class InferenceSession:
     ) -> NDArray[np.float32]:
         """Rows of a table by encrypted one-hot vectors, ids (rows,) to (rows, m). See `LinearRunner`.
 
-        Every part is sent for every row, whichever of them holds the token.
+        Every part is sent for every row, whichever of them holds the token. The products of the others are known to be
+        zero, so their noise is not let in: they open with an infinite gamma.
         """
         height = np.ones(ids.shape) if scale is None else _finite(scale[ids])
         parameters = self._manifest.parameters
@@ -177,7 +178,9 @@ class InferenceSession:
             vectors[here, some[here] - start] = tall[here]
             return vectors
 
-        return self._round(group, ids.size, scaled, [gamma[:, None] for gamma in gammas])
+        held = [(ids >= part.start) & (ids < part.stop) for part in group.parts]
+        opening = [np.where(h, g, np.inf)[:, None] for h, g in zip(held, gammas, strict=True)]
+        return self._round(group, ids.size, scaled, opening)
 
     def close(self) -> None:
         """Erase all pads and secrets and stop the background work. Safe to call twice, from any thread."""

@@ -182,6 +182,29 @@ def test_wide_matrices_are_split_until_the_noise_is_small_enough() -> None:
     assert quantise_group(normal(48, 1536), HINT_1024_24).slices == ((0, 1536),)
 
 
+def test_a_token_table_is_split_until_noise_and_rounding_together_fit() -> None:
+    table = np.random.default_rng(3).normal(size=(256, 12_000)).astype(np.float32)
+    rounding, noise_error = (
+        quantise_embedding(table, noise(12_000, embedding=True)).rounding_error,
+        [quantise_embedding(table, noise(12_000, p, True)).noise_error for p in (1, 2)],
+    )
+    assert noise_error[1] < 0.8 * noise_error[0]
+    limit = 0.5 * (math.hypot(rounding, noise_error[0]) + math.hypot(rounding, noise_error[1]))
+    assert noise_error[0] < limit / 2  # good enough by itself, yet not together
+    found = quantise_group(table, HINT_1024_24, embedding=True, max_error=limit)
+    assert len(found.slices) == 2
+    assert math.hypot(found.noise_error, found.rounding_error) <= limit
+
+
+def test_where_rounding_alone_is_too_much_parts_are_not_spent_on_it() -> None:
+    weight = np.random.default_rng(3).standard_t(3, size=(64, 512)).astype(np.float32)
+    limit = 0.99 * quantise(weight, noise(512, 8)).rounding_error
+    assert quantise(weight, noise(512)).noise_error <= limit / 2
+    found = quantise_group(weight, HINT_1024_24, max_error=limit)
+    assert len(found.slices) == 1
+    assert found.rounding_error > limit
+
+
 def test_what_no_split_makes_good_enough_is_refused() -> None:
     with pytest.raises(UnsupportedModelError, match="cannot be served") as caught:
         quantise_group(normal(2, 64), HINT_1024_24, max_error=1e-6)
