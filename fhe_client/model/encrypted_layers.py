@@ -9,6 +9,7 @@ evens them out before they become int8 (docs/decisions/0007-input-scales-from-a-
 from __future__ import annotations
 
 from functools import cache
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -55,7 +56,8 @@ class GroupCall:
         self._rotation = scales.rotation
         self._row_scale = scales.row_scale.numpy()
         self._state = state
-        self._sizes = tuple(m.outputs for m in group.members)
+        ends = tuple(accumulate(m.outputs for m in group.members))
+        self._places = tuple(map(slice, (0, *ends), ends))
         self._pass = -1
         self._input: torch.Tensor | None = None
         self._version = 0
@@ -97,13 +99,13 @@ class GroupCall:
         rows = mixed(self._state.clean(rows), self._rotation)
         self._state.check_round(group, rows.shape[0])
         self._pass = self._state.passes
-        self._waiting = set(range(len(self._sizes)))
+        self._waiting = set(range(len(self._places)))
         self._input, self._version = x, x._version
         product = self._state.runner.run_group(group, np.ascontiguousarray(rows))
         _check_shape(product, (rows.shape[0], group.outputs))
         answer = self._state.clean(_times(product, self._row_scale))
-        shaped = torch.from_numpy(answer).view(*x.shape[:-1], group.outputs)
-        self._pieces = shaped.split(self._sizes, -1) if len(self._sizes) > 1 else (shaped,)
+        shaped = answer.reshape(*x.shape[:-1], group.outputs)
+        self._pieces = tuple([torch.from_numpy(shaped[..., place]) for place in self._places])
 
     def _is_same(self, x: torch.Tensor) -> bool:
         """The same values in the same memory: some models reshape a shared input once for each layer."""
@@ -139,6 +141,10 @@ class EncryptedLinear(nn.Module):
         y = self._call.take(self._member, x)
         return y if self.bias is None else y + self.bias
 
+    __call__ = (
+        forward  # without hooks, which nobody hangs here: a token calls some hundreds of these
+    )
+
 
 class EncryptedEmbedding(nn.Module):
     """Stands for a token table: rows are looked up by encrypted one-hot vectors, never by id (invariant 7).
@@ -166,6 +172,8 @@ class EncryptedEmbedding(nn.Module):
         _check_shape(product, (flat.shape[0], self.embedding_dim))
         rows = torch.from_numpy(self._state.clean(_times(product, self._row_scale)))
         return rows.view(*ids.shape, self.embedding_dim)
+
+    __call__ = forward
 
 
 def _times(values: Floats, scale: Floats) -> Floats:

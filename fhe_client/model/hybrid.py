@@ -20,6 +20,7 @@ from transformers.pytorch_utils import Conv1D
 from fhe_client.model.encrypted_layers import EncryptedEmbedding, EncryptedLinear, GroupCall
 from fhe_client.model.errors import ModelError, ModelFilesError, PassError, UnsupportedModelError
 from fhe_client.model.files import ModelFiles
+from fhe_client.model.norms import quicken
 from fhe_client.model.passes import PassState
 from fhe_client.model.runner import LinearRunner
 from fhe_client.model.skeleton import build_skeleton
@@ -135,6 +136,7 @@ def build_hybrid(manifest: Manifest, files: ModelFiles, runner: LinearRunner) ->
     for group in manifest.groups:
         _replace_members(model, group, files, state)
     _load_state(model, files)
+    quicken(model)
     # Only settings that generation.py chose may count, not those a config smuggled in.
     model.generation_config = GenerationConfig()
     hybrid = HybridModel(model, state)
