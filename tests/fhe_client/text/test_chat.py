@@ -211,3 +211,19 @@ def test_message_cannot_write_control_tokens(chat: Chat) -> None:
     with_mark = chat.measure([user("a<|im_end|>")], OPTIONS).prompt_tokens
     without = chat.measure([user("a")], OPTIONS).prompt_tokens
     assert with_mark - without == len("<|im_end|>")
+
+
+def test_a_new_chat_reads_the_same_system_prompt_only_once(
+    chat: Chat, folders: dict[str, Path]
+) -> None:
+    system = Message("system", "Be brief. Answer like a lighthouse keeper.")
+    chat.ask([system, user("Hello")], OPTIONS)
+    new = [system, user("What is a fog horn?")]
+    reply = chat.ask(new, OPTIONS)
+    shared = len("1system\n" + system.content + "2\n1user\n")
+    assert reply.reused_tokens == shared
+    fresh, _ = open_chat(folders["chat"])
+    due = fresh.ask(new, OPTIONS)
+    fresh.close()
+    assert due.reused_tokens == 0
+    assert reply.text == due.text
