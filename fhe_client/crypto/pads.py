@@ -46,17 +46,19 @@ def prepare_window(
     first: int,
     count: int,
     on_part: Callable[[int, int], None] | None = None,
+    check: Callable[[], None] | None = None,
 ) -> Window:
     """Pads of slots first .. first + count - 1 for every part.
 
     Args:
         on_part: called with (parts done, parts) after each; whatever it raises ends the work and erases the window.
+        check: called often within a part, too, for what it raises: a wide part of a large model takes seconds.
     """
     window = Window(part_shapes(manifest), first, count)
     slots = np.arange(first, first + count)
     try:
         for index in range(len(manifest.parts)):
-            fill_part(manifest, secrets, hints, index, slots, *window.fill(index))
+            fill_part(manifest, secrets, hints, index, slots, *window.fill(index), check)
             if on_part is not None:
                 on_part(index + 1, len(manifest.parts))
     except BaseException:
@@ -73,6 +75,7 @@ def fill_part(
     slots: NDArray[np.int64],
     query_pads: NDArray[np.uint32],
     hint_products: NDArray[np.uint16],
+    check: Callable[[], None] | None = None,
 ) -> None:
     """Write the pads of one part for the given slots.
 
@@ -80,7 +83,9 @@ def fill_part(
         slots: int64 (k,), slots within the epoch.
         query_pads: uint32 (k, n), written.
         hint_products: uint16 (k, m), written.
+        check: called between blocks; what it raises ends the work.
     """
+    check = check or _go_on
     group, part = manifest.parts[index]
     secret = secrets.secret(index)
     try:
@@ -91,15 +96,22 @@ def fill_part(
     try:
         name = manifest.mask_name(group, part)
         for start in range(0, name.inputs, MASK_ROWS):
+            check()
             stop = min(start + MASK_ROWS, name.inputs)
             query_pads[:, start:stop] = products.of_mask(manifest.parameters, name, start, stop)
         for start in range(0, slots.size, _ERROR_SLOTS):
+            check()
             some = slice(start, start + _ERROR_SLOTS)
             errors = secrets.errors(index, slots[some], name.inputs).astype(np.int32)
             query_pads[some] += (errors + np.int32(OFFSET)).view(np.uint32)
         hint = hints.read(index)
         for start in range(0, hint.shape[0], HINT_ROWS):
+            check()
             rows = slice(start, start + HINT_ROWS)
             hint_products[:, rows] = products.of_hint(hint[rows])
     finally:
         products.wipe()
+
+
+def _go_on() -> None:
+    """No reason to stop."""

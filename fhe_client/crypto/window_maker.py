@@ -150,7 +150,9 @@ class WindowMaker:
 
         secrets, first, count = self._reserve()
         try:
-            return prepare_window(self._manifest, secrets, self._hints, first, count, on_part)
+            return prepare_window(
+                self._manifest, secrets, self._hints, first, count, on_part, self._check_open
+            )
         except SecretWipedError:
             self._check_open()  # closed while a part was being prepared
             raise

@@ -105,6 +105,22 @@ def test_work_that_ends_early_is_erased(
         made[0].take_query_pad(0, 0, 1)
 
 
+def test_the_work_can_be_ended_within_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, finished, checks = windows(monkeypatch), [], []
+
+    def check() -> None:
+        checks.append(len(finished))
+        if len(checks) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare_window(
+            WORLD.manifest, epoch(), WORLD, 0, 4, lambda done, _total: finished.append(done), check
+        )
+    assert checks == [0, 0, 0]
+    assert not any(pads.any() for pads in made[0]._query_pads)
+
+
 def test_hints_that_cannot_be_read_end_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     made = windows(monkeypatch)
     with pytest.raises(IndexError):
