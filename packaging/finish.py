@@ -52,6 +52,15 @@ def link_names(bundle: Path, program: str, names: Sequence[str]) -> None:
         (bundle / name).symlink_to(program)
 
 
+def forget_place(bundle: Path) -> None:
+    """Take out of the wheels' metadata what depends on the folder they were installed in: their scripts, our source."""
+    for record in sorted(bundle.glob("_internal/*.dist-info/RECORD")):
+        lines = record.read_text("utf-8").splitlines(keepends=True)
+        elsewhere = ("../", record.parent.name + "/direct_url.json")
+        record.write_text("".join(x for x in lines if not x.startswith(elsewhere)), "utf-8")
+        (record.parent / "direct_url.json").unlink(missing_ok=True)
+
+
 def one_date(folder: Path, epoch: int) -> None:
     """Every file and folder: the same date, and modes that do not depend on who built it."""
     for path in sorted(folder.rglob("*"), reverse=True):
@@ -87,6 +96,7 @@ def main() -> None:
     parser.add_argument("--epoch", type=int, default=int(os.environ.get("SOURCE_DATE_EPOCH", "0")))
     options = parser.parse_args()
     print(f"stripped: {strip(options.bundle) / 1e6:.0f} MB less")
+    forget_place(options.bundle)
     link_names(options.bundle, options.program, options.links)
     for paper in files(options.papers):
         shutil.copy(paper, options.bundle)

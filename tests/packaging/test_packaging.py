@@ -42,8 +42,8 @@ def load(name: str) -> ModuleType:
         sys.path.remove(str(PACKAGING))
 
 
-contents, deb, papers, reachable, launcher = (
-    load(name) for name in ("contents", "deb", "papers", "reachable", "launcher")
+contents, deb, finish, papers, reachable, launcher = (
+    load(name) for name in ("contents", "deb", "finish", "papers", "reachable", "launcher")
 )
 
 
@@ -186,6 +186,19 @@ def test_libraries_that_only_a_dropped_plugin_needed_go() -> None:
     assert kept == [
         entry[0] for entry in entries if "gtk" not in entry[0] and "gdk" not in entry[0]
     ]
+
+
+def test_a_bundle_does_not_say_where_it_was_built(tmp_path: Path) -> None:
+    info = tmp_path / "_internal/tacita-1.dist-info"
+    kept = "tacita-1.dist-info/METADATA,sha256=b,2\ntacita/__init__.py,sha256=c,3\n"
+    deb.place(
+        info / "RECORD",
+        f"../../../bin/tacita,sha256=a,1\n{kept}tacita-1.dist-info/direct_url.json,,\n",
+    )
+    deb.place(info / "direct_url.json", '{"url": "file:///somewhere"}')
+    finish.forget_place(tmp_path)
+    assert (info / "RECORD").read_text() == kept
+    assert [path.name for path in info.iterdir()] == ["RECORD"]
 
 
 # --- the program -----------------------------------------------------------------------------------------------
