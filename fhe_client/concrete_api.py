@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from fhe_client.concrete.backends import (
+    HINT_WINDOW,
     Address,
     Backend,
     clear_backend,
@@ -227,12 +228,10 @@ class HybridFHEModel:
         if self._backend is None or self._backend.rows_at_once is not None:
             return
         runner, rows = self._backend.runner, _rows(args, kwargs)
-        left = runner.rows_until_window_end()
-        if left < rows:
+        if rows > HINT_WINDOW:
+            raise PassError(f"One call may have at most {HINT_WINDOW} tokens.", "Split the input.")
+        while (left := runner.rows_until_window_end()) < rows:  # the first windows are short
             runner.begin_pass(left)
-            left = runner.rows_until_window_end()
-        if left < rows:
-            raise PassError(f"One call may have at most {left} tokens.", "Split the input.")
         runner.begin_pass(rows)
 
 

@@ -24,7 +24,7 @@ from fhe_client.network.transport import ServerConnection, check_info
 from fhe_protocol.glwe import MAX_ROWS
 from fhe_protocol.manifest import Group, Manifest
 
-_HINT_WINDOW = 256
+HINT_WINDOW = 256
 """Slots of a window, which are also the most rows of one frame."""
 
 
@@ -89,7 +89,7 @@ def execute_backend(
             return _local(quantised, runner, MAX_ROWS, undo.pop_all())
         server = LocalHintServer(quantised)
         key = undo.enter_context(MasterKey.generate(origin="session"))
-        session = InferenceSession(manifest, server, server, key, window_slots=_HINT_WINDOW)
+        session = InferenceSession(manifest, server, server, key, window_slots=HINT_WINDOW)
         undo.callback(session.close)
         return _local(quantised, session, None, undo.pop_all())
 
@@ -136,7 +136,7 @@ def _hint_session(
         audit_hints(manifest, audit, hints, key)
     channel = connection.open_rounds(manifest)
     undo.callback(channel.close)
-    session = InferenceSession(manifest, channel, hints, key, window_slots=_HINT_WINDOW)
+    session = InferenceSession(manifest, channel, hints, key, window_slots=HINT_WINDOW)
     undo.callback(session.close)
     return session
 

@@ -75,23 +75,25 @@ class LyingServer:
     def __init__(self, world: World) -> None:
         self._world = world
         self.votes: Votes = np.zeros((DEGREE, 3), dtype=np.int64)
+        self._slots_before = 0  # slots are used in order, from the first on
 
     def answer(self, frame: bytes) -> bytes:
         header, planes = parse_query(frame, self._world.manifest)
         if header.group == 1:
             for pair, plane in enumerate(planes):
                 self._vote(pair, from_planes(plane[:, :, :1])[:, 0])
+            self._slots_before += header.rows
             return self._world.answer(frame)
         lie = np.tile(np.array([0, LARGEST], dtype=np.uint16), PAIRS)
         return pack_answer(header, [np.tile(lie, (header.rows, 1))])
 
     def _vote(self, pair: int, queries: Any) -> None:
-        """(B*s)_t = beta * s_(t-k), with the sign turned where t - k wraps; slots 0.. are this pass's rows."""
+        """(B*s)_t = beta * s_(t-k), with the sign turned where t - k wraps."""
         centred = (queries.astype(np.int64) + (1 << 23)) % (1 << 24) - (1 << 23)
         nearest = np.clip(np.rint(centred / BETA), -1, 1).astype(np.int64)
         hits = np.abs(centred - nearest * BETA) < BETA // 4
         for slot in np.flatnonzero(hits):
-            place = int(slot) - shift(pair)
+            place = self._slots_before + int(slot) - shift(pair)
             sign = -1 if place < 0 else 1
             self.votes[place % DEGREE, sign * nearest[slot] + 1] += 1
 
@@ -101,7 +103,7 @@ class LyingServer:
 
 
 def attack(world: World, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, dict[int, Any], Channel]:
-    """One pass of the victim. Gives the server's guess, the true secrets by part, and what was sent."""
+    """The first 256 tokens of a victim. Gives the server's guess, the true secrets by part, and what was sent."""
     true: dict[int, Any] = {}
     draw = EpochSecrets.secret
 
@@ -118,8 +120,11 @@ def attack(world: World, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, dict[int
     with InferenceSession(
         world.manifest, channel, forged(world), key(), window_slots=TOKENS
     ) as session:
-        session.begin_pass(TOKENS)
-        session.run_group(second, session.run_group(first, x))
+        while len(x):
+            rows = min(len(x), session.rows_until_window_end())
+            session.begin_pass(rows)
+            session.run_group(second, session.run_group(first, x[:rows]))
+            x = x[rows:]
     return server.guess(), true, channel
 
 
