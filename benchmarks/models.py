@@ -187,7 +187,7 @@ def lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             f"| {row['name']} | {row['checkpoint']} | {row['groups']} ({row['parts']}) | {row['hint_bytes'] / 1e6:.0f} "
             f"| {row['payload'] / 1e6:.3f} (+{row['framing']:.1%}) | {row['token_s']:.2f} "
             f"| {row['first_token_s']:.1f} ({row['prompt_tokens']}) "
-            f"| {row['import_s']:.0f} ({row['import_peak_resident'] / 1e9:.1f}) "
+            f"| {_import_seconds(row)} ({row['import_peak_resident'] / 1e9:.1f}) "
             f"| {row['client_peak_resident'] / 1e9:.2f} | {row['server_peak_resident'] / 1e9:.2f} | {error:.2%} |"
         )
     table += ["", "What the client pays for each place of the two largest layers:", ""]
@@ -203,6 +203,10 @@ def lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
                 f"| {cost['tensors'] / 1e6:.1f} | {cost['memory'] / 1e6:.0f} |"
             )
     return table
+
+
+def _import_seconds(row: Mapping[str, Any]) -> str:
+    return "in several runs" if row["import_s"] is None else f"{row['import_s']:.0f}"
 
 
 def write(document: Path, rows: Sequence[Mapping[str, Any]]) -> None:
