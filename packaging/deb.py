@@ -11,6 +11,7 @@ import argparse
 import gzip
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -142,6 +143,14 @@ def server_settings(bundle: Path) -> str:
     return done.stdout
 
 
+def proxy_examples() -> dict[str, str]:
+    """Reverse proxies in front of the server: the texts of the operator's guide, of which a test starts nginx's."""
+    guide = (ROOT / "docs/operating.md").read_text("utf-8")
+    blocks = re.findall(r"^```\w*\n(.*?)^```", guide, re.M | re.S)
+    marks = {"nginx.conf": "proxy_pass ", "Caddyfile": "reverse_proxy "}
+    return {name: next(b for b in blocks if mark in b) for name, mark in marks.items()}
+
+
 def lay_out_server(tree: Path, package: Package) -> None:
     """Everything of the server's package but the bundle."""
     place(
@@ -151,11 +160,8 @@ def lay_out_server(tree: Path, package: Package) -> None:
     place(tree / "etc/tacita/server.toml", server_settings(tree / "usr/lib" / package.name))
     page = zipped(fill(HERE / "server/tacita-server.8", package))
     place(tree / "usr/share/man/man8/tacita-server.8.gz", page)
-    for name in ("nginx.conf", "Caddyfile"):
-        place(
-            tree / "usr/share/doc/tacita-server/examples" / name,
-            (HERE / "server" / name).read_bytes(),
-        )
+    for name, text in proxy_examples().items():
+        place(tree / "usr/share/doc/tacita-server/examples" / name, text)
     link_programs(tree, "tacita-server", ("tacita-server",))
 
 

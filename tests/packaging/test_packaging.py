@@ -387,6 +387,12 @@ def test_the_servers_settings_file_is_its_own_and_is_read(tmp_path: Path) -> Non
     assert tomllib.loads(text).keys() >= {"listen", "models", "limits"}
 
 
+def test_the_servers_package_shows_the_operators_guides_proxies() -> None:
+    examples = deb.proxy_examples()
+    assert examples["nginx.conf"].startswith("server {")
+    assert examples["Caddyfile"] == "tacita.example.org {\n    reverse_proxy 127.0.0.1:8471\n}\n"
+
+
 def test_a_wheel_brings_icons_and_translations(tmp_path: Path) -> None:
     listed = subprocess.run(
         ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, timeout=60
