@@ -137,8 +137,23 @@ def test_looking_at_a_certificate_tells_its_owner_nothing(tmp_path: Path) -> Non
 
 def test_a_certificate_that_cannot_be_had_is_none() -> None:
     """TLS fails because what answers does not speak it."""
-    with scripted_server(reply(b"plain")) as url:
-        report = look(url.replace("http://", "https://"))
+
+    def answer_in_the_clear() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(1)
+                    connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=answer_in_the_clear, daemon=True)
+        thread.start()
+        report = look(f"https://127.0.0.1:{listener.getsockname()[1]}")
+        with suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)  # wakes the thread
+        thread.join(timeout=30)
+    assert report.outcome == "tls"
     assert report.certificate_sha256 is None
 
 
