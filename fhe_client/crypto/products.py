@@ -113,7 +113,8 @@ class MatrixProducts:
 
     def wipe(self) -> None:
         """Overwrite with zeros."""
-        self._rows.zero_()
+        # Through numpy: torch would use its threads, which a forked child has lost, and wait for them for ever.
+        self._rows.numpy().fill(0)
         self._sums.fill(0)
 
     def wipe_after_fork(self) -> None:

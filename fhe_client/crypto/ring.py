@@ -31,8 +31,9 @@ class Transform:
 
     def wipe(self) -> None:
         """Overwrite with zeros."""
-        self.double.zero_()
-        self.single.zero_()
+        # Through numpy: torch would use its threads, which a forked child has lost, and wait for them for ever.
+        self.double.numpy().fill(0)
+        self.single.numpy().fill(0)
 
     def wipe_after_fork(self) -> None:
         """As `wipe`, in a forked child."""

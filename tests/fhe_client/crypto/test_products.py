@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,6 +30,7 @@ SLOTS = [
     np.array([1023]),
     np.array([5, 9, 700]),
 ]
+ROOT = Path(__file__).parents[3]
 WAYS = [MatrixProducts, FourierProducts]
 Way = type[MatrixProducts] | type[FourierProducts]
 
@@ -55,6 +62,36 @@ def test_planes_of_a_mask_are_those_of_its_values_less_the_offset() -> None:
     assert np.array_equal(values, expand_mask(HINT_1024_24, NAME, 3, 11))
     with pytest.raises(ValueError, match="out of range"):
         expand_mask_planes(HINT_1024_24, NAME, 3, 41)
+
+
+FORK = """
+import os, sys
+import numpy as np
+import torch
+from fhe_client.crypto import products
+
+torch.set_num_threads(2)
+torch.zeros(1 << 20).fill_(1)  # its threads are there from now on
+secret = np.ones(1024, dtype=np.int8)
+held = getattr(products, sys.argv[1])(secret, np.arange(256))
+child = os.fork()
+if child == 0:
+    held.wipe_after_fork()
+    os._exit(0)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.parametrize("way", WAYS)
+def test_a_forked_child_wipes_without_the_threads_it_lost(way: Way) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", FORK, way.__name__]
+    with subprocess.Popen(command, cwd=ROOT, start_new_session=True) as process:
+        try:
+            assert process.wait(timeout=120) == 0
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # a hanging child, too
 
 
 @pytest.mark.parametrize("way", WAYS)
