@@ -158,6 +158,9 @@ class Writing:
             while not self._stop.is_set() and self.passes < 250:
                 client.run()
                 self.passes += 1
+                self._stop.wait(
+                    0.05
+                )  # lasts longer than a server needs to notice, however fast it is
 
         self.thread, self.failures = in_background(write)
 
