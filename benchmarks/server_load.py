@@ -181,6 +181,19 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
+def _wait_for_metrics(port: int) -> None:
+    """They have an address of their own, which opens a moment after the service's."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            metrics(port)
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run it."""
     parser = argparse.ArgumentParser(
@@ -203,6 +216,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     rows: list[Row] = []
     with bench_server(server) as port:
+        _wait_for_metrics(metrics_port)
         for clients in options.clients:
             rows.append(measure(port, metrics_port, manifest, recorded, clients, options.seconds))
             print(rows[-1], flush=True)
