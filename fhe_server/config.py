@@ -17,10 +17,12 @@ from typing import Any
 
 from fhe_server import config_values as values
 from fhe_server.errors import ServerError
+from fhe_server.limits import Limits
 from fhe_server.logs import FORMATS, LEVELS
 
 DEFAULT_PORT = 8471
 MAX_CONFIG_BYTES = 1 << 20
+_LIMITS = Limits()
 
 
 class ConfigError(ServerError):
@@ -145,7 +147,7 @@ class Settings:
 
     max_connections: int = _setting(
         "limits",
-        1024,
+        _LIMITS.max_connections,
         values.number(1, 1_000_000),
         "Connections for rounds at a time, per worker; more are told to come back.",
     )
@@ -158,28 +160,28 @@ class Settings:
     max_waiting_bytes: int = _setting("limits", 512_000_000, values.size, "Bytes of those rounds.")
     head_seconds: float = _setting(
         "limits",
-        10.0,
+        _LIMITS.head_seconds,
         values.number(0.1, 3600, float),
         "For the head of a request, from its first byte.",
     )
     transfer_seconds: float = _setting(
         "limits",
-        20.0,
+        _LIMITS.transfer_seconds,
         values.number(0.1, 3600, float),
         "What a body, a message or a reader may fall behind least_rate before it is cut.",
     )
     least_rate: float = _setting(
-        "limits", 4096.0, values.number(1, 1e9, float), "Bytes per second."
+        "limits", _LIMITS.least_rate, values.number(1, 1e9, float), "Bytes per second."
     )
     idle_seconds: float = _setting(
         "limits",
-        3600.0,
+        _LIMITS.idle_seconds,
         values.number(1, 1e6, float),
         "A connection that sends nothing for so long is closed; the client opens another when it needs one.",
     )
     drain_seconds: float = _setting(
         "limits",
-        30.0,
+        _LIMITS.drain_seconds,
         values.number(0, 3600, float),
         "For rounds under way, once the server is asked to end.",
     )

@@ -70,11 +70,6 @@ class ServeOptions:
     worker: int | None = None
 
 
-def load_models(models: Path, names: Sequence[str], device: str) -> dict[str, ServedModel]:
-    """See `open_models`."""
-    return open_models(models, names, device)
-
-
 def serve(options: ServeOptions, announce: Callable[[str], None] = print) -> int:
     """Serve until SIGINT or SIGTERM (or, if asked, until standard input closes).
 

@@ -276,13 +276,6 @@ class History:
         )
         return [int(row[0]) for row in rows]
 
-    def sibling_counts(self, chat_id: int) -> dict[int | None, int]:
-        """How many messages hang under each parent of a chat: more than one means branches."""
-        rows = self._run(
-            "SELECT parent, count(*) FROM message WHERE chat = ? GROUP BY parent", (chat_id,)
-        )
-        return {parent: int(count) for parent, count in rows}
-
     def show_branch(self, message_id: int) -> None:
         """Show the branch through this message, down its newest descendants."""
         message = self.message(message_id)

@@ -20,8 +20,9 @@ import websocket
 from fhe_protocol.manifest import Manifest
 from fhe_protocol.wire import FrameHeader, answer_size, max_query_size, pack_query
 from fhe_server.errors import ArtefactError, ServerError
+from fhe_server.housekeeping import open_models
 from fhe_server.service import ServedModel, create_app
-from fhe_server.serving import ServeOptions, load_models, serve, uvicorn_config
+from fhe_server.serving import ServeOptions, serve, uvicorn_config
 from tests.servers import make_artefact, running_server
 
 PATIENCE_S = 60
@@ -36,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(folder: Path) -> ServedModel:
-    return load_models(folder.parent, [], "cpu")["tiny"]
+    return open_models(folder.parent, [], "cpu")["tiny"]
 
 
 @contextmanager
@@ -50,15 +51,15 @@ def connected(url: str, manifest: Manifest) -> Iterator[websocket.WebSocket]:
 
 
 def test_models_are_loaded_by_folder_name(folder: Path, model: ServedModel) -> None:
-    assert list(load_models(folder.parent, ["tiny"], "cpu")) == ["tiny"]
+    assert list(open_models(folder.parent, ["tiny"], "cpu")) == ["tiny"]
     assert model.manifest.name == "tiny"
 
 
 def test_nothing_to_serve_says_what_to_do(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(ArtefactError, match="tacita-server pull"):
-        load_models(tmp_path, [], "cpu")
+        open_models(tmp_path, [], "cpu")
     with pytest.raises(ArtefactError, match="no readable model"):
-        load_models(folder.parent, ["tiny", "other"], "cpu")
+        open_models(folder.parent, ["tiny", "other"], "cpu")
 
 
 def test_the_server_neither_logs_addresses_nor_compresses(model: ServedModel) -> None:
