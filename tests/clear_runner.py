@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fhe_client.model.files import read_model_files
+from fhe_client.model.hybrid import HybridModel, build_hybrid
 from fhe_protocol.manifest import Group, Manifest, parse_manifest
 
 
@@ -86,3 +88,13 @@ def _read_weights(path: Path, manifest: Manifest) -> list[NDArray[np.float32]]:
         matrices.append(np.concatenate(columns, axis=1).astype(np.float32))
     assert offset == len(flat)
     return matrices
+
+
+class ClearSetting:
+    """A hybrid model over a clear runner, with everything that `generate` needs."""
+
+    def __init__(self, folder: Path, runner: ClearRunner | None = None) -> None:
+        self.runner = runner or ClearRunner(folder)
+        manifest = self.runner.manifest
+        self.files = read_model_files(folder / "client", manifest)
+        self.hybrid: HybridModel = build_hybrid(manifest, self.files, self.runner)

@@ -21,8 +21,7 @@ from fhe_client.network.errors import (
 from fhe_client.network.retries import Timeouts
 from fhe_client.network.transport import ServerConnection
 from fhe_protocol.manifest import Manifest
-from fhe_server.artefact import Artefact
-from tests.servers import RunningServer, make_artefact, running_server
+from tests.servers import RunningServer, running_server
 
 PATIENT = Timeouts(connect=30, control=60, stall=60, tries=2, first_wait=0.01)
 MODEL = {
@@ -40,24 +39,6 @@ INFO = {
     "schemes": ["hint"],
     "models": [MODEL],
 }
-
-
-@pytest.fixture(scope="module")
-def artefact(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("artefact") / "tiny"
-    make_artefact(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def manifest(artefact: Path) -> Manifest:
-    return Artefact(artefact).manifest
-
-
-@pytest.fixture(scope="module")
-def server(artefact: Path) -> Iterator[RunningServer]:
-    with running_server(artefact) as running:
-        yield running
 
 
 @pytest.fixture

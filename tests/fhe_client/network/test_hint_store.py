@@ -31,24 +31,6 @@ from tests.servers import CountingProxy, RunningServer, make_artefact, running_s
 PATIENT = Timeouts(connect=30, control=60, stall=60, tries=3, first_wait=0.01)
 
 
-@pytest.fixture(scope="module")
-def artefact(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("artefact") / "tiny"
-    make_artefact(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def manifest(artefact: Path) -> Manifest:
-    return Artefact(artefact).manifest
-
-
-@pytest.fixture(scope="module")
-def server(artefact: Path) -> Iterator[RunningServer]:
-    with running_server(artefact) as running:
-        yield running
-
-
 @pytest.fixture
 def connection(server: RunningServer) -> Iterator[ServerConnection]:
     with ServerConnection(server.url, timeouts=PATIENT) as opened:

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -42,24 +42,6 @@ from tests.servers import (
 
 PATIENT = Timeouts(connect=30, control=60, stall=60, tries=4, first_wait=0.01)
 HEADER = FrameHeader(99, 1, 5)
-
-
-@pytest.fixture(scope="module")
-def artefact(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("artefact") / "tiny"
-    make_artefact(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def manifest(artefact: Path) -> Manifest:
-    return Artefact(artefact).manifest
-
-
-@pytest.fixture(scope="module")
-def server(artefact: Path) -> Iterator[RunningServer]:
-    with running_server(artefact) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

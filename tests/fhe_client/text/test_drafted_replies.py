@@ -12,40 +12,20 @@ from numpy.typing import NDArray
 from transformers import GenerationConfig
 
 from fhe_client.model.errors import ModelError
-from fhe_client.model.files import GenerationDefaults, read_model_files
-from fhe_client.model.hybrid import HybridModel, build_hybrid
+from fhe_client.model.files import GenerationDefaults
 from fhe_client.text import generation
 from fhe_client.text.drafting import Drafter
 from fhe_client.text.generation import GenerationOptions, GenerationResult, generate
 from fhe_protocol.manifest import Group
-from tests.clear_runner import ClearRunner
-from tests.small_artefacts import CONTEXT, small_tokenizer, write_artefact
+from tests.clear_runner import ClearRunner, ClearSetting
+from tests.small_artefacts import CONTEXT, small_tokenizer
 
 TOKENIZER: Any = small_tokenizer()
 PROMPT = [int(t) for t in np.random.default_rng(7).integers(3, 250, size=40)]
 
 
-@pytest.fixture(scope="module", params=["llama", "gpt2", "gemma2"])
-def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    folder = tmp_path_factory.mktemp(request.param)
-    return folder, write_artefact(folder, request.param)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("llama-only")
-    write_artefact(folder, "llama")
-    return folder
-
-
-class Setting:
-    """A hybrid model over a clear runner."""
-
-    def __init__(self, folder: Path, runner: ClearRunner | None = None) -> None:
-        self.runner = runner or ClearRunner(folder)
-        manifest = self.runner.manifest
-        self.files = read_model_files(folder / "client", manifest)
-        self.hybrid: HybridModel = build_hybrid(manifest, self.files, self.runner)
+class Setting(ClearSetting):
+    """With the options of these tests."""
 
     def run(
         self, draft: int, *, max_tokens: int = 40, temperature: float = 0.0, **more: Any

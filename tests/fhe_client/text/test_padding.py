@@ -17,7 +17,7 @@ from fhe_client.text.generation import GenerationOptions, GenerationResult, gene
 from fhe_client.text.padding import BUCKET, filler_rows
 from fhe_client.text.transcript import Message
 from fhe_protocol.manifest import Group
-from tests.clear_runner import ClearRunner
+from tests.clear_runner import ClearRunner, ClearSetting
 from tests.small_artefacts import CONTEXT, small_tokenizer, write_artefact
 
 TOKENIZER: Any = small_tokenizer()
@@ -31,20 +31,8 @@ def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return folder
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("llama-only")
-    write_artefact(folder, "llama")
-    return folder
-
-
-class Setting:
-    """A hybrid model over a clear runner, with everything that `generate` needs."""
-
-    def __init__(self, folder: Path, runner: ClearRunner | None = None) -> None:
-        self.runner = runner or ClearRunner(folder)
-        files = read_model_files(folder / "client", self.runner.manifest)
-        self.hybrid = build_hybrid(self.runner.manifest, files, self.runner)
+class Setting(ClearSetting):
+    """With the options of these tests."""
 
     def run(
         self,
