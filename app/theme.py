@@ -196,7 +196,8 @@ QPushButton:hover {{ background: {c.hover}; }}
 QPushButton:focus {{ border: 1px solid {c.accent}; }}
 QPushButton:disabled {{ color: {c.muted}; background: {c.window}; }}
 QPushButton[kind="primary"], QPushButton:default {{ background: {c.accent}; color: {c.on_accent};
-    border: 1px solid {c.accent}; font-weight: 600; }}
+    border: 1px solid {c.accent}; }}
+QPushButton[kind="primary"] {{ font-weight: 600; }} /* not for :default, whose size Qt takes from the plain font */
 QPushButton[kind="primary"]:focus {{ border: 2px solid {c.text}; padding: 5px 13px; }}
 QPushButton[kind="primary"]:disabled {{ background: {c.hover}; color: {c.muted};
     border: 1px solid {c.border}; }}
