@@ -67,7 +67,7 @@ def serve_clear(checkpoint: str, threads: int, kind: str) -> None:
     """The child: prefill and decode of the clear model, timed pass by pass."""
     import torch
 
-    from fhe_server.checkpoint import find_source, load_checkpoint
+    from fhe_server.imports.checkpoint import find_source, load_checkpoint
 
     torch.set_num_threads(threads)
     model = _as_kind(load_checkpoint(find_source(checkpoint)).model, kind)
@@ -172,7 +172,7 @@ def open_encrypted(model: str, seconds: dict[str, float]) -> Iterator[Encrypted]
 
 def measure(model: str, rounds: int, tokens: int) -> dict[str, Any]:
     """All figures of one run; medians over `rounds` alternations."""
-    from fhe_server.pull import pull
+    from fhe_server.imports.pull import pull
 
     opening: dict[str, float] = {}
     samples: dict[str, list[float]] = {}

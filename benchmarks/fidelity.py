@@ -41,12 +41,12 @@ from fhe_client.model.hybrid import build_hybrid
 from fhe_client.model.runner import LinearRunner
 from fhe_protocol.manifest import Group
 from fhe_server.artefact import Artefact
-from fhe_server.checkpoint import Source, find_source, load_checkpoint
 from fhe_server.errors import ServerError
 from fhe_server.home import models_folder
-from fhe_server.pull import pull
-from fhe_server.rotation import rotated
-from fhe_server.tracing import weight_matrix
+from fhe_server.imports.checkpoint import Source, find_source, load_checkpoint
+from fhe_server.imports.pull import pull
+from fhe_server.imports.rotation import rotated
+from fhe_server.imports.tracing import weight_matrix
 
 TEXTS = Path(__file__).with_name("texts")
 PROMPT_TOKENS = 32

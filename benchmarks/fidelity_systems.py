@@ -24,8 +24,8 @@ from fhe_client.model.hybrid import HybridModel
 from fhe_client.model.runner import LinearRunner
 from fhe_protocol.manifest import Group, Manifest
 from fhe_server.artefact import Artefact
-from fhe_server.service import ServedModel
-from fhe_server.tracing import is_linear, weight_matrix
+from fhe_server.imports.tracing import is_linear, weight_matrix
+from fhe_server.service.app import ServedModel
 
 WINDOW = 256
 

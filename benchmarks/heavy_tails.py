@@ -29,8 +29,8 @@ from benchmarks.random_models import build
 from fhe_client.crypto.hint_scheme import choose_gamma
 from fhe_protocol.manifest import Group
 from fhe_server.artefact import Artefact
-from fhe_server.checkpoint import find_source
-from fhe_server.importing import import_model
+from fhe_server.imports.checkpoint import find_source
+from fhe_server.imports.importing import import_model
 
 
 @dataclass

@@ -65,7 +65,7 @@ def _source(name: str, home: Path, options: argparse.Namespace) -> Path:
     if options.source:
         return Path(options.source)
     if name not in SHAPES:
-        from fhe_server.pull import pull
+        from fhe_server.imports.pull import pull
 
         return pull(name)
     folder = home / "checkpoint"

@@ -58,7 +58,7 @@ def speed(setting: Setting) -> Result:
 
 
 def _checkpoint(setting: Setting) -> Path:
-    from fhe_server.pull import pull
+    from fhe_server.imports.pull import pull
 
     return setting.checkpoint or pull(setting.model)
 

@@ -28,9 +28,9 @@ from fhe_protocol.manifest import Manifest
 from fhe_protocol.planes import PLANES
 from fhe_protocol.wire import pack_answer, parse_query
 from fhe_server.artefact import Artefact
-from fhe_server.bench import BenchOptions, bench_server
-from fhe_server.load import run_load, step_of
-from fhe_server.served_model import ServedModel
+from fhe_server.service.bench import BenchOptions, bench_server
+from fhe_server.service.load import run_load, step_of
+from fhe_server.service.served_model import ServedModel
 
 PASSES = 6
 SAMPLE = 50

@@ -28,9 +28,9 @@ from benchmarks.honest_client import HonestClient, RecordingChannel
 from fhe_client.network.transport import ServerConnection
 from fhe_protocol.manifest import Manifest
 from fhe_server.artefact import Artefact
-from fhe_server.bench import BenchOptions, bench_server
-from fhe_server.load import LoadReport, open_websocket, run_load, step_of
-from fhe_server.served_model import ServedModel
+from fhe_server.service.bench import BenchOptions, bench_server
+from fhe_server.service.load import LoadReport, open_websocket, run_load, step_of
+from fhe_server.service.served_model import ServedModel
 
 SLOTS = 64
 GROWTH = 1.05
@@ -217,7 +217,7 @@ class Soak:
     def _large_frame(self) -> bytes:
         """A valid query of 64 rows of the group with the largest answer."""
         if not hasattr(self, "_large"):
-            from fhe_server.load import random_pass
+            from fhe_server.service.load import random_pass
 
             steps = random_pass(self.manifest, rows=16)
             self._large = max(steps, key=lambda s: s.answer_size).sent

@@ -21,8 +21,8 @@ Times = list[int]
 
 def trace(rounds: list[Times]) -> None:
     """From now on the server's rounds are noted."""
-    from fhe_server.round_socket import RoundSocket
-    from fhe_server.served_model import ServedModel
+    from fhe_server.service.round_socket import RoundSocket
+    from fhe_server.service.served_model import ServedModel
 
     note_message, note_answer = RoundSocket.note_message, RoundSocket.note_answer
     multiply = ServedModel.multiply

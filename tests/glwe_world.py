@@ -16,8 +16,8 @@ import pytest
 from fhe_server.artefact import Artefact
 from fhe_server.glwe.key_store import KeyLimits
 from fhe_server.glwe.routes import GlweService
-from fhe_server.importing import ImportOptions, import_model
-from fhe_server.service import ServedModel, create_app
+from fhe_server.imports.importing import ImportOptions, import_model
+from fhe_server.service.app import ServedModel, create_app
 from tests.servers import RunningServer, running_app
 from tests.tiny_models import save_tiny
 

@@ -24,9 +24,9 @@ from starlette.applications import Starlette
 
 from fhe_protocol.manifest import Manifest, canonical_json, parse_manifest
 from fhe_server.artefact import Artefact
-from fhe_server.hints import write_hints
-from fhe_server.service import ServedModel, ServerCounters, create_app
-from fhe_server.serving import DrainingServer, uvicorn_config
+from fhe_server.imports.hints import write_hints
+from fhe_server.service.app import ServedModel, ServerCounters, create_app
+from fhe_server.service.serving import DrainingServer, uvicorn_config
 
 LOOPBACK = IPv4Address("127.0.0.1")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.fidelity import main
-from fhe_server.importing import import_model
+from fhe_server.imports.importing import import_model
 from tests.tiny_models import save_tiny
 
 

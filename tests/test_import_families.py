@@ -15,7 +15,7 @@ from fhe_client.model.encrypted_layers import rotated
 from fhe_client.model.files import read_model_files
 from fhe_client.model.hybrid import build_hybrid
 from fhe_server.artefact import Artefact
-from fhe_server.importing import import_model
+from fhe_server.imports.importing import import_model
 from tests.clear_runner import ClearRunner
 from tests.tiny_models import FAMILIES, save_tiny
 

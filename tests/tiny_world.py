@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from fhe_server.importing import ImportOptions, import_model
+from fhe_server.imports.importing import ImportOptions, import_model
 from tests.tiny_models import save_tiny
 
 ROOT = Path(__file__).parents[1]

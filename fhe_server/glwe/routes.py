@@ -41,7 +41,6 @@ from fhe_protocol.glwe import (
 )
 from fhe_protocol.manifest import Group
 from fhe_protocol.wire import FrameHeader
-from fhe_server.access import Holder
 from fhe_server.artefact import Artefact
 from fhe_server.glwe.key_store import (
     CHUNK,
@@ -56,7 +55,8 @@ from fhe_server.glwe.key_store import (
     block_shapes,
 )
 from fhe_server.glwe.worker_process import WorkerError, WorkerProcess, memory_limit
-from fhe_server.service import (
+from fhe_server.service.access import Holder
+from fhe_server.service.app import (
     ServedModel,
     ServiceError,
     admit,

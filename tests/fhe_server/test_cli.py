@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
-from fhe_server import cli, importing, pull, serving
+from fhe_server import cli
 from fhe_server.cli import main
 from fhe_server.errors import PullError
-from fhe_server.service import hash_token
-from fhe_server.serving import ServeOptions
+from fhe_server.imports import importing, pull
+from fhe_server.service import serving
+from fhe_server.service.app import hash_token
+from fhe_server.service.serving import ServeOptions
 from tests.tiny_models import save_tiny, save_tiny_gguf, tiny_model
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from fhe_server import serving
 from fhe_server.cli import main
 from fhe_server.home import tokens_file
-from fhe_server.serving import ServeOptions
-from fhe_server.tokens import Quotas, TokenFile, hash_token
+from fhe_server.service import serving
+from fhe_server.service.serving import ServeOptions
+from fhe_server.service.tokens import Quotas, TokenFile, hash_token
 from tests.servers import make_artefact
 
 

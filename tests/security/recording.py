@@ -14,7 +14,7 @@ from fhe_protocol.manifest import Manifest, parse_manifest
 from fhe_protocol.planes import from_planes
 from fhe_protocol.wire import parse_query
 from fhe_server.artefact import Artefact
-from fhe_server.service import ServedModel, create_app
+from fhe_server.service.app import ServedModel, create_app
 from tests.servers import running_app
 
 

@@ -14,7 +14,7 @@ from starlette.websockets import WebSocketDisconnect
 from fhe_protocol.errors import FrameError
 from fhe_protocol.wire import HEADER, query_size
 from fhe_server.artefact import Artefact
-from fhe_server.service import ServedModel, create_app
+from fhe_server.service.app import ServedModel, create_app
 from tests.servers import make_artefact
 
 PATH = "/v1/models/tiny/rounds"

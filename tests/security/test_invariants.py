@@ -421,7 +421,7 @@ def test_invariant_6_the_protocol_package_knows_no_secret() -> None:
 
 def test_invariant_6_a_server_keeps_nothing_of_a_conversation(tmp_path: Path) -> None:
     from fhe_server.artefact import Artefact
-    from fhe_server.service import ServedModel
+    from fhe_server.service.app import ServedModel
 
     manifest = make_artefact(tmp_path / "tiny")
     served = ServedModel(Artefact(tmp_path / "tiny"))
@@ -467,7 +467,7 @@ def test_invariant_7_the_same_token_never_looks_the_same() -> None:
 
 
 def test_invariant_7_no_route_takes_a_token_id() -> None:
-    from fhe_server.service import create_app
+    from fhe_server.service.app import create_app
 
     paths = {getattr(route, "path", "") for route in create_app({}).routes}
     parameters = {p for path in paths for p in path.split("{")[1:]}

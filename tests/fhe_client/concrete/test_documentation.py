@@ -15,7 +15,7 @@ import torch
 
 from fhe_client import concrete_api
 from fhe_client.glwe.keys import GlweKeys
-from fhe_server.importing import ImportOptions, import_model
+from fhe_server.imports.importing import ImportOptions, import_model
 from tests.glwe_keys import client_keys
 from tests.glwe_world import SHAPES, glwe_server
 from tests.tiny_models import save_tiny

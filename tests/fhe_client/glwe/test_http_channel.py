@@ -35,7 +35,7 @@ from fhe_protocol.wire import FrameHeader
 from fhe_server.artefact import Artefact
 from fhe_server.glwe.key_store import KeyLimits
 from fhe_server.glwe.routes import GlweService, block_weights
-from fhe_server.service import ServedModel, create_app
+from fhe_server.service.app import ServedModel, create_app
 from tests.glwe_keys import RealKeys, real_keys
 from tests.glwe_world import glwe_server
 from tests.servers import (

@@ -15,7 +15,7 @@ from fhe_client.model.hybrid import HybridModel, build_hybrid
 from fhe_client.text.chat import Chat
 from fhe_client.text.generation import GenerationOptions
 from fhe_client.text.transcript import Message
-from fhe_server.importing import ImportOptions, import_model
+from fhe_server.imports.importing import ImportOptions, import_model
 from tests.clear_runner import ClearRunner
 from tests.tiny_models import FAMILIES, save_tiny
 

@@ -19,8 +19,8 @@ from fhe_client.text.chat import Chat
 from fhe_client.text.generation import GenerationOptions
 from fhe_client.text.transcript import Message
 from fhe_server.artefact import Artefact
-from fhe_server.importing import import_model
-from fhe_server.service import ServedModel
+from fhe_server.imports.importing import import_model
+from fhe_server.service.app import ServedModel
 from tests.clear_runner import ClearRunner
 from tests.tiny_models import save_tiny
 

@@ -15,7 +15,7 @@ import pytest
 
 from fhe_client.network import probe
 from fhe_client.network.probe import OUTCOMES, ConnectionReport
-from fhe_server.service import create_app, hash_token
+from fhe_server.service.app import create_app, hash_token
 from tests.servers import (
     RunningServer,
     make_artefact,

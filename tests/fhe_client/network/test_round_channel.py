@@ -29,7 +29,7 @@ from fhe_client.network.transport import ServerConnection
 from fhe_protocol.manifest import Manifest
 from fhe_protocol.wire import FrameHeader, answer_size, pack_query, parse_answer
 from fhe_server.artefact import Artefact
-from fhe_server.service import ServedModel, hash_token
+from fhe_server.service.app import ServedModel, hash_token
 from tests.servers import (
     CountingProxy,
     InProcessChannel,

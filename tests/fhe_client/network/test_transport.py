@@ -32,7 +32,7 @@ from fhe_client.network.http_lane import checked_token
 from fhe_client.network.retries import Timeouts, pause, with_retries
 from fhe_client.network.transport import ServerConnection, check_info
 from fhe_protocol.manifest import Manifest, canonical_json
-from fhe_server.service import hash_token
+from fhe_server.service.app import hash_token
 from tests.servers import RunningServer, make_artefact, reply, running_server, scripted_server
 
 TOKEN = "canary-token-4711"

@@ -14,12 +14,12 @@ from starlette.testclient import TestClient
 from fhe_protocol import glwe
 from fhe_protocol.manifest import Manifest
 from fhe_protocol.wire import FrameHeader
-from fhe_server.access import Access
 from fhe_server.artefact import Artefact
 from fhe_server.glwe.key_store import CHUNK, KeyLimits
 from fhe_server.glwe.routes import GlweService, block_weights
-from fhe_server.service import ServedModel, create_app, hash_token
-from fhe_server.tokens import Quotas, TokenFile
+from fhe_server.service.access import Access
+from fhe_server.service.app import ServedModel, create_app, hash_token
+from fhe_server.service.tokens import Quotas, TokenFile
 from tests.glwe_keys import RealKeys, real_keys
 from tests.servers import make_artefact
 

@@ -1,0 +1,179 @@
+"""What runs beside the routes: loading, reloading, expiry, sums on disk.
+
+Every second the token file is looked at, and tokens whose time is over lose their connections. SIGHUP reads models,
+tokens, limits and log settings again; no request notices.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from fhe_server.artefact import Artefact, find_artefacts
+from fhe_server.errors import ArtefactError, ServerError
+from fhe_server.service.limits import Limits
+from fhe_server.service.logs import event
+from fhe_server.service.refusals import ServiceError
+from fhe_server.service.served_model import ServedModel
+from fhe_server.service.service_state import ServiceState
+
+T = TypeVar("T")
+
+TICK_S = 1.0
+_TICKS_PER_SYNC = 2
+
+
+def open_models(models: Path, names: Sequence[str], device: str) -> dict[str, ServedModel]:
+    """The named models, or all of them.
+
+    Raises:
+        ArtefactError: one is missing or damaged, or there is none at all.
+    """
+    wanted = list(names) or find_artefacts(models)
+    if not wanted:
+        raise ArtefactError(
+            "There is no imported model to serve.", "Run `tacita-server pull smollm2-135m` first."
+        )
+    return {name: ServedModel(Artefact(models / name), device) for name in wanted}
+
+
+@dataclass(frozen=True)
+class Housekeeper:
+    """Looks after one service.
+
+    Attributes:
+        models, names, device: where models come from when they are read again.
+        preload: load what fits at once.
+        name_tokens: say names of tokens in the log.
+        on_reload: reads the settings again; it returns the limits from now on.
+    """
+
+    models: Path
+    names: Sequence[str] = ()
+    device: str = "cpu"
+    preload: bool = True
+    name_tokens: bool = False
+    on_reload: Callable[[], Limits] | None = None
+
+    @asynccontextmanager
+    async def run(self, state: ServiceState) -> AsyncIterator[None]:
+        """Beside the app, as long as it runs."""
+        state.ready = not self.preload
+        reload_soon = asyncio.Event()
+        tasks = [asyncio.create_task(self._tick_for_ever(state))]
+        tasks += [asyncio.create_task(self._reload_for_ever(state, reload_soon))]
+        tasks += [asyncio.create_task(self._preload(state))] if self.preload else []
+        listening = _on_hangup(reload_soon)
+        try:
+            yield
+        finally:
+            if listening:
+                asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._sync_at_end(state)
+
+    def reload(self, state: ServiceState) -> None:
+        """Read everything again. What cannot be read stays as it was, and the log says so."""
+        if self.on_reload is not None:
+            _try("config_not_reloaded", lambda: self._take_limits(state))
+        self.reload_tokens(state)
+        _try("models_not_reloaded", lambda: self._reload_models(state))
+        event("reloaded", models=len(state.shelf), tokens=len(state.token_hashes))
+
+    def reload_tokens(self, state: ServiceState) -> None:
+        """Read the token file again; connections of tokens that are gone end."""
+        for name in _try("tokens_not_reloaded", state.access.reload) or ():
+            event("token_revoked", **self._named(name))
+
+    def _take_limits(self, state: ServiceState) -> None:
+        assert self.on_reload is not None
+        state.limits = self.on_reload()
+
+    def _reload_models(self, state: ServiceState) -> None:
+        fresh = open_models(self.models, self.names, self.device)
+        for name, model in state.shelf.items():
+            if name in fresh and fresh[name].manifest.digest == model.manifest.digest:
+                fresh[name] = model  # with its kernels
+            else:
+                event("model_replaced" if name in fresh else "model_removed", model=name)
+        state.shelf.replace(fresh)
+
+    async def _preload(self, state: ServiceState) -> None:
+        try:
+            await state.shelf.preload()
+        except ServiceError as error:
+            event("not_preloaded", logging.WARNING, reason=error.detail)
+        state.ready = True
+        event("ready", models=len(state.shelf), loaded_bytes=state.shelf.loaded_bytes)
+
+    async def _tick_for_ever(self, state: ServiceState) -> None:
+        ticks = 0
+        failing = False
+        while True:
+            await asyncio.sleep(TICK_S)
+            ticks += 1
+            _try("tokens_not_looked_after", lambda: self._look_after_tokens(state))
+            if ticks % _TICKS_PER_SYNC == 0:
+                failing = await _sync(state, failing)
+
+    def _look_after_tokens(self, state: ServiceState) -> None:
+        if state.access.changed():
+            self.reload_tokens(state)
+        for name in state.access.end_expired():
+            event("token_expired", **self._named(name))
+
+    async def _reload_for_ever(self, state: ServiceState, reload_soon: asyncio.Event) -> None:
+        while True:
+            await reload_soon.wait()
+            reload_soon.clear()
+            self.reload(state)
+
+    def _sync_at_end(self, state: ServiceState) -> None:
+        with suppress(OSError):
+            state.access.ledger.sync_now()
+
+    def _named(self, name: str) -> dict[str, str]:
+        return {"token": name} if self.name_tokens else {}
+
+
+async def _sync(state: ServiceState, failing: bool) -> bool:
+    """Write the sums; whether that failed. Said once, not every two seconds."""
+    try:
+        await state.access.ledger.sync()
+    except Exception as error:  # whatever it is, tokens must go on being revoked
+        if not failing:
+            event("usage_not_saved", logging.WARNING, reason=_reason(error))
+        return True
+    return False
+
+
+def _try(what: str, work: Callable[[], T]) -> T | None:
+    try:
+        return work()
+    except Exception as error:  # whatever it is, the task that looks after the service goes on
+        event(what, logging.ERROR, reason=_reason(error))
+        return None
+
+
+def _reason(error: Exception) -> str:
+    """In words where it has some of ours, else its kind: foreign ones may quote anything."""
+    if isinstance(error, ServerError):
+        return error.message
+    return getattr(error, "strerror", None) or type(error).__name__
+
+
+def _on_hangup(reload_soon: asyncio.Event) -> bool:
+    """Listen to SIGHUP where the system has it and this is the main thread."""
+    if not hasattr(signal, "SIGHUP") or threading.current_thread() is not threading.main_thread():
+        return False
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload_soon.set)
+    return True
