@@ -26,6 +26,8 @@ PREFILL_ROWS = 256
 """Prompt tokens of one pass: all that a frame carries. Each pass costs its round trips; Stop waits for a round, not for
 a pass."""
 
+MOST_STOPS = 16
+
 OnPiece = Callable[[str], None]
 OnPrompt = Callable[[int, int], None]
 """(prompt tokens done, prompt tokens in all), reused ones included."""
@@ -61,6 +63,7 @@ class GenerationOptions:
     draft: int | str = 0
     round_trip_s: float | None = None
     pad: bool = False
+    stop: tuple[str, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         _check("max_tokens", self.max_tokens, 1, 1 << 20, int)
@@ -72,6 +75,8 @@ class GenerationOptions:
         check_draft(self.draft)
         if type(self.pad) is not bool:
             raise ModelError("pad must be true or false.")
+        if len(self.stop) > MOST_STOPS or not all(type(one) is str and one for one in self.stop):
+            raise ModelError(f"stop must be at most {MOST_STOPS} texts, none of them empty.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +152,8 @@ def generate(
     rows = _rows_that_fit(options, context - len(input_ids))
     # The last pass must fit into the context with all its guesses.
     room = min(options.max_tokens, context - len(input_ids) - max(0, rows - 2))
-    decoder = PieceDecoder(tokenizer, stop_text, input_ids if continuing else ())
+    stops = (*options.stop, stop_text) if stop_text else options.stop
+    decoder = PieceDecoder(tokenizer, stops, input_ids if continuing else ())
     run = _Run(hybrid, decoder, on_piece, defaults.stop_tokens, rows)
     run.on_tokens, run.pad = on_tokens, options.pad
     hybrid.state.should_stop = should_stop

@@ -18,13 +18,15 @@ class PieceDecoder:
 
     Args:
         tokenizer: has `decode`.
-        stop_text: text that ends the reply; neither it nor what follows is given out. Empty means none.
+        stop_texts: texts that end the reply, none empty; neither the first one found nor what follows is given out.
         before: tokens of a text that this one continues (a word's first token can read differently at the start).
     """
 
-    def __init__(self, tokenizer: Any, stop_text: str = "", before: Sequence[int] = ()) -> None:
+    def __init__(
+        self, tokenizer: Any, stop_texts: Sequence[str] = (), before: Sequence[int] = ()
+    ) -> None:
         self._tokenizer = tokenizer
-        self._stop_text = stop_text
+        self._stop_texts = tuple(stop_texts)
         self._tokens: list[int] = list(before[-_CONTEXT_TOKENS:])
         self._context_start = 0
         self._given = len(self._tokens)
@@ -55,14 +57,14 @@ class PieceDecoder:
         return self._until_stop(whole[len(known) :])
 
     def _until_stop(self, piece: str) -> str:
-        if self.stopped or not self._stop_text:
+        if self.stopped or not self._stop_texts:
             return "" if self.stopped else piece
         text = self._held + piece
-        before, found, _ = text.partition(self._stop_text)
-        if found:
+        places = [place for stop in self._stop_texts if (place := text.find(stop)) >= 0]
+        if places:
             self.stopped, self._held = True, ""
-            return before
-        keep = _overlap(text, self._stop_text)
+            return text[: min(places)]
+        keep = max(_overlap(text, stop) for stop in self._stop_texts)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]
 

@@ -12,8 +12,8 @@ from tests.small_artefacts import small_tokenizer
 TOKENIZER: Any = small_tokenizer()
 
 
-def stream(text: str, stop_text: str = "") -> list[str]:
-    decoder = PieceDecoder(TOKENIZER, stop_text)
+def stream(text: str, *stop_texts: str) -> list[str]:
+    decoder = PieceDecoder(TOKENIZER, stop_texts)
     pieces = []
     for token in TOKENIZER.encode(text, add_special_tokens=False):
         pieces.append(decoder.put(token))
@@ -46,6 +46,19 @@ def test_bytes_that_are_no_text_are_shown_in_the_end() -> None:
     pieces = [decoder.put(token) for token in lone * 40]
     assert any(pieces), "held back for ever"
     assert set("".join(pieces) + decoder.end()) == {"\ufffd"}
+
+
+@given(st.text("ab.", max_size=12), st.lists(st.text("ab.", min_size=1, max_size=3), max_size=3))
+@settings(max_examples=60, deadline=None)
+def test_the_first_of_several_stop_texts_ends_the_reply(text: str, stops: list[str]) -> None:
+    shown = "".join(stream(text, *stops))
+    # Stops come letter by letter here, so the one that is complete first counts, as it would for a reader.
+    ends = [(place + len(stop), -len(stop)) for stop in stops if (place := text.find(stop)) >= 0]
+    if ends:
+        end, size = min(ends)
+        assert shown == text[: end + size]
+    else:
+        assert shown == text
 
 
 @pytest.mark.parametrize(
