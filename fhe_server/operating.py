@@ -17,6 +17,7 @@ from fhe_server.errors import ServerError
 from fhe_server.home import models_folder, tokens_file
 from fhe_server.service.config import Settings, add_flags, default_config, resolve
 from fhe_server.service.config_values import size_of
+from fhe_server.service.hangup import catch_hangups
 from fhe_server.service.tokens import Quotas, TokenFile, hash_token, utc
 
 MIN_TOKEN = 16
@@ -66,6 +67,7 @@ def _add_serve(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _serve(options: argparse.Namespace) -> int:
+    catch_hangups()
     names = {f.name for f in fields(Settings)}
     flags: dict[str, Any] = {k: v for k, v in vars(options).items() if k in names}
     if "model" in flags:

@@ -264,6 +264,7 @@ _BY_CODE: dict[str, type[NetworkError]] = {
     "too_large": ProtocolBreachError,
     "busy": BusyError,
     "too_many_requests": BusyError,
+    "too_many_connections": BusyError,
     "quota_exceeded": QuotaError,
     "loading": BusyError,
     "draining": BusyError,

@@ -105,7 +105,7 @@ class KeyStore:
 
     Args:
         limits: quotas and times.
-        worker_memory: bytes that one worker may use.
+        worker_memory: bytes that the worker of a key may use; a change holds for keys that come later.
         clock: seconds, monotonic.
     """
 
@@ -117,7 +117,7 @@ class KeyStore:
         worker_command: list[str] | None = None,
     ) -> None:
         self.limits = limits
-        self._worker_memory = worker_memory
+        self.worker_memory = worker_memory
         self._clock = clock
         self._worker_command = worker_command
         self._lock = threading.Lock()
@@ -147,7 +147,7 @@ class KeyStore:
             key_id = secrets.token_urlsafe(24)
             path = self._private_folder() / f"{len(self._keys)}-{secrets.token_hex(8)}.key"
             path.touch(mode=0o600)
-            worker = WorkerProcess(path, self._worker_memory, self._worker_command)
+            worker = WorkerProcess(path, self.worker_memory, self._worker_command)
             self._keys[key_id] = StoredKey(path, owner, sha256, worker, self._clock())
             return key_id
 

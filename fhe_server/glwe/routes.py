@@ -66,6 +66,7 @@ from fhe_server.service.app import (
     read_body,
     state_of,
 )
+from fhe_server.service.service_state import owner_of
 
 SCHEME = "glwe"
 _SWEEP_SECONDS = 20.0
@@ -84,7 +85,7 @@ class GlweService:
     """The scheme as `create_app` mounts it. Close it with the app.
 
     Args:
-        models: what is served, by name; for the memory limit of the workers.
+        models: what is served, by name, as it is at any time; for the memory limit of the workers.
         limits: quotas and times of keys.
         simultaneous: products computed at a time; each one uses all cores.
     """
@@ -98,10 +99,15 @@ class GlweService:
         simultaneous: int = 1,
         worker_command: list[str] | None = None,
     ) -> None:
-        shapes = [(g.outputs, g.inputs) for m in models.values() for g in m.manifest.groups]
-        memory = memory_limit(block_shapes(shapes, GLWE_2048_27.polynomial_size))
-        self.store = KeyStore(limits or KeyLimits(), memory, worker_command=worker_command)
+        self._models = models
+        self.store = KeyStore(
+            limits or KeyLimits(), self._worker_memory(), worker_command=worker_command
+        )
         self._turn = CapacityLimiter(simultaneous)
+
+    def _worker_memory(self) -> int:
+        shapes = [(g.outputs, g.inputs) for m in self._models.values() for g in m.manifest.groups]
+        return memory_limit(block_shapes(shapes, GLWE_2048_27.polynomial_size))
 
     def routes(self) -> list[BaseRoute]:
         """The routes to mount."""
@@ -130,7 +136,8 @@ class GlweService:
             await to_thread.run_sync(self.store.sweep)
 
     async def _create(self, request: Request) -> Response:
-        authorise(request)
+        holder = admit(request)
+        holder.check_quotas()
         wanted = _json(await read_body(request, _MAX_REQUEST))
         try:
             glwe_parameters_by_name(str(wanted.get("parameters")))
@@ -139,8 +146,9 @@ class GlweService:
         digest = wanted.get("sha256")
         if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
             raise ServiceError(400, "bad_request", "sha256 must be 64 hexadecimal digits")
+        self.store.worker_memory = self._worker_memory()  # a model may have come since
         with _mapped():
-            key = self.store.create(_owner(request), digest)
+            key = self.store.create(owner_of(request, holder), digest)
         return JSONResponse({"key": key, "size": KEY_SIZE, "chunk": CHUNK})
 
     async def _status(self, request: Request) -> Response:
@@ -149,12 +157,14 @@ class GlweService:
             return _describe(self.store.status(request.path_params["key"]))
 
     async def _chunk(self, request: Request) -> Response:
-        authorise(request)
+        holder = admit(request)
+        holder.check_quotas()
         offset = _number(request.query_params.get("offset"))
         key = request.path_params["key"]
         with _mapped():
             self.store.status(key)  # before a stranger's bytes are read
             chunk = await read_body(request, CHUNK)
+            holder.spend(0.0, len(chunk))  # whether they are of use or not
             return _describe(await to_thread.run_sync(self.store.append, key, offset, chunk))
 
     async def _end(self, request: Request) -> Response:
@@ -184,11 +194,13 @@ class GlweService:
             blocks = self._blocks(worker, model.artefact, group, header, matrix)
             first = await anext(blocks)  # a failure here still has a status
         size = answer_size(group, header.rows)
-        holder.spend(header.rows / len(model.manifest.groups), len(frame) + size)
+        tokens = header.rows / len(model.manifest.groups)
+        holder.spend(tokens, len(frame) + size)
         counters = state_of(request).counters
         counters.rounds += 1
         counters.query_bytes += len(frame)
         counters.answer_bytes += size
+        state_of(request).metrics.tokens[model.manifest.name] += tokens
         body = _frame(header, first, blocks)
         headers = {"content-length": str(size)}
         return _LastOfRound(holder, body, headers)
@@ -280,14 +292,6 @@ def _number(text: str | None) -> int:
     if text is None or not re.fullmatch(r"[0-9]{1,12}", text):
         raise ServiceError(400, "bad_request", "offset must be a number")
     return int(text)
-
-
-def _owner(request: Request) -> str:
-    """Whom a key counts against: the access token if there are any, else the address."""
-    token = admit(request).token.sha256  # not the header, which can be spelled in many ways
-    if token:
-        return token
-    return request.client.host if request.client is not None else ""
 
 
 def _describe(status: KeyStatus) -> Response:

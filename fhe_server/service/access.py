@@ -10,10 +10,19 @@ import time
 from collections.abc import Callable, Iterable
 
 from fhe_server.service.refusals import ServiceError
-from fhe_server.service.tokens import AccessToken, Quotas, TokenFile, hash_token, unnamed, utc
+from fhe_server.service.tokens import (
+    AccessToken,
+    Quotas,
+    Stamp,
+    TokenFile,
+    hash_token,
+    unnamed,
+    utc,
+)
 from fhe_server.service.usage import UsageLedger
 
 _SOON_S = 1
+_NO_FILE: Stamp = (0, 0, 0, 0)
 _ANYONE = AccessToken(name="", sha256="")
 
 OnEnd = Callable[[ServiceError], None]
@@ -123,7 +132,7 @@ class Access:
         self._fixed = unnamed(hashes)
         self._file = file
         self._clock = clock
-        self._stamp = (0, 0, 0)
+        self._stamp = _NO_FILE
         self._holders: dict[str, Holder] = {}
         self._anyone = Holder(_ANYONE, self.ledger)
         self.required = bool(self._fixed) or file is not None
@@ -154,9 +163,14 @@ class Access:
             raise holder.ended
         return holder
 
+    @property
+    def stamp(self) -> Stamp:
+        """The file as it is now: another one whenever it is replaced, or someone else may read it."""
+        return _NO_FILE if self._file is None else self._file.stamp()
+
     def changed(self) -> bool:
-        """Whether the file was replaced since it was last read."""
-        return self._file is not None and self._file.stamp() != self._stamp
+        """Whether the file is another one than was last read with success."""
+        return self.stamp != self._stamp
 
     def reload(self) -> list[str]:
         """Read the file again; holders whose token is gone are ended. Returns their names.
@@ -166,7 +180,7 @@ class Access:
         """
         entries = list(self._fixed)
         if self._file is not None:
-            stamp = self._file.stamp()
+            stamp = self._file.stamp()  # before it is read: what changes meanwhile is read again
             entries += self._file.read()
             self._stamp = stamp
         before, self._holders = self._holders, {}

@@ -151,6 +151,20 @@ class Settings:
         values.number(1, 1_000_000),
         "Connections for rounds at a time, per worker; more are told to come back.",
     )
+    connections_per_token: int = _setting(
+        "limits",
+        _LIMITS.connections_per_token,
+        values.number(1, 1_000_000),
+        "Those of one token, so that nobody takes all of them. An open chat needs one.",
+    )
+    connections_per_address: int | None = _setting(
+        "limits",
+        _LIMITS.connections_per_address,
+        values.number(1, 1_000_000),
+        "Those of one address, on a server that asks for no tokens. Behind a proxy set trusted_proxies, too, or all "
+        "clients count as one. Unset: no limit.",
+        "64",
+    )
     max_waiting: int = _setting(
         "limits",
         1024,

@@ -42,7 +42,7 @@ class _Collector:
             metrics.round_s, "tacita_round_seconds", "From a whole query to its answer."
         )
         for name, value, text in (
-            ("connections", metrics.connections, "Open WebSockets."),
+            ("connections", state.connections.count, "Open WebSockets."),
             ("waiting", state.batcher.waiting, "Rounds in the queue."),
             ("models", len(state.shelf), "Models that are served."),
             ("loaded_bytes", state.shelf.loaded_bytes, "Weights in memory."),

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
-import threading
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from fhe_server.artefact import Artefact, find_artefacts
 from fhe_server.errors import ArtefactError, ServerError
+from fhe_server.service.batching import BatchLimits
+from fhe_server.service.hangup import listening
 from fhe_server.service.limits import Limits
 from fhe_server.service.logs import event
 from fhe_server.service.refusals import ServiceError
@@ -52,7 +52,7 @@ class Housekeeper:
         models, names, device: where models come from when they are read again.
         preload: load what fits at once.
         name_tokens: say names of tokens in the log.
-        on_reload: reads the settings again; it returns the limits from now on.
+        on_reload: reads the settings again; it returns the limits from now on, of connections and of the queue.
     """
 
     models: Path
@@ -60,7 +60,7 @@ class Housekeeper:
     device: str = "cpu"
     preload: bool = True
     name_tokens: bool = False
-    on_reload: Callable[[], Limits] | None = None
+    on_reload: Callable[[], tuple[Limits, BatchLimits]] | None = None
 
     @asynccontextmanager
     async def run(self, state: ServiceState) -> AsyncIterator[None]:
@@ -70,12 +70,10 @@ class Housekeeper:
         tasks = [asyncio.create_task(self._tick_for_ever(state))]
         tasks += [asyncio.create_task(self._reload_for_ever(state, reload_soon))]
         tasks += [asyncio.create_task(self._preload(state))] if self.preload else []
-        listening = _on_hangup(reload_soon)
         try:
-            yield
+            with listening(reload_soon.set):
+                yield
         finally:
-            if listening:
-                asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -91,21 +89,23 @@ class Housekeeper:
 
     def reload_tokens(self, state: ServiceState) -> None:
         """Read the token file again; connections of tokens that are gone end."""
-        for name in _try("tokens_not_reloaded", state.access.reload) or ():
-            event("token_revoked", **self._named(name))
+        self._tell_revoked(_try("tokens_not_reloaded", state.access.reload) or ())
 
     def _take_limits(self, state: ServiceState) -> None:
         assert self.on_reload is not None
-        state.limits = self.on_reload()
+        state.limits, state.batcher.limits = self.on_reload()
 
     def _reload_models(self, state: ServiceState) -> None:
         fresh = open_models(self.models, self.names, self.device)
-        for name, model in state.shelf.items():
+        before = dict(state.shelf)
+        for name, model in before.items():
             if name in fresh and fresh[name].manifest.digest == model.manifest.digest:
-                fresh[name] = model  # with its kernels
-            else:
-                event("model_replaced" if name in fresh else "model_removed", model=name)
+                fresh[name] = model  # with its kernels, and its clients
         state.shelf.replace(fresh)
+        for name, model in before.items():
+            if fresh.get(name) is not model:
+                what = "model_replaced" if name in fresh else "model_removed"
+                event(what, model=name, connections=state.connections.leave(model))
 
     async def _preload(self, state: ServiceState) -> None:
         try:
@@ -117,17 +117,22 @@ class Housekeeper:
 
     async def _tick_for_ever(self, state: ServiceState) -> None:
         ticks = 0
-        failing = False
+        unread = _Complaint("tokens_not_reloaded", logging.ERROR)
+        unsaved = _Complaint("usage_not_saved", logging.WARNING)
+        failed = _Complaint("tokens_not_looked_after", logging.ERROR)
         while True:
             await asyncio.sleep(TICK_S)
             ticks += 1
-            _try("tokens_not_looked_after", lambda: self._look_after_tokens(state))
+            with failed.about():
+                self._look_after_tokens(state, unread)
             if ticks % _TICKS_PER_SYNC == 0:
-                failing = await _sync(state, failing)
+                with unsaved.about():
+                    await state.access.ledger.sync()
 
-    def _look_after_tokens(self, state: ServiceState) -> None:
+    def _look_after_tokens(self, state: ServiceState, unread: _Complaint) -> None:
         if state.access.changed():
-            self.reload_tokens(state)
+            with unread.about(state.access.stamp):
+                self._tell_revoked(state.access.reload())
         for name in state.access.end_expired():
             event("token_expired", **self._named(name))
 
@@ -141,19 +146,34 @@ class Housekeeper:
         with suppress(OSError):
             state.access.ledger.sync_now()
 
+    def _tell_revoked(self, names: Iterable[str]) -> None:
+        for name in names:
+            event("token_revoked", **self._named(name))
+
     def _named(self, name: str) -> dict[str, str]:
         return {"token": name} if self.name_tokens else {}
 
 
-async def _sync(state: ServiceState, failing: bool) -> bool:
-    """Write the sums; whether that failed. Said once, not every two seconds."""
-    try:
-        await state.access.ledger.sync()
-    except Exception as error:  # whatever it is, tokens must go on being revoked
-        if not failing:
-            event("usage_not_saved", logging.WARNING, reason=_reason(error))
-        return True
-    return False
+class _Complaint:
+    """A failure that may last: written once for each cause, not at every look."""
+
+    def __init__(self, what: str, level: int) -> None:
+        self._what = what
+        self._level = level
+        self._said: tuple[str, object] | None = None
+
+    @contextmanager
+    def about(self, cause: object = None) -> Iterator[None]:
+        """Whatever fails in the block is complained of; the task that looks after the service goes on."""
+        try:
+            yield
+        except Exception as error:
+            said = (_reason(error), cause)
+            if said != self._said:
+                event(self._what, self._level, reason=said[0])
+            self._said = said
+        else:
+            self._said = None
 
 
 def _try(what: str, work: Callable[[], T]) -> T | None:
@@ -169,11 +189,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, ServerError):
         return error.message
     return getattr(error, "strerror", None) or type(error).__name__
-
-
-def _on_hangup(reload_soon: asyncio.Event) -> bool:
-    """Listen to SIGHUP where the system has it and this is the main thread."""
-    if not hasattr(signal, "SIGHUP") or threading.current_thread() is not threading.main_thread():
-        return False
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload_soon.set)
-    return True

@@ -14,6 +14,8 @@ class Limits:
 
     Attributes:
         max_connections: WebSockets for rounds at a time.
+        connections_per_token: those of one token.
+        connections_per_address: those of one address on a server without tokens; None is no limit.
         head_seconds: for the head of a request, from its first byte.
         transfer_seconds: what a body or message may fall behind `least_rate`.
         least_rate: bytes per second, both ways; a transfer that dribbles is cut.
@@ -23,6 +25,8 @@ class Limits:
     """
 
     max_connections: int = 1024
+    connections_per_token: int = 64
+    connections_per_address: int | None = None
     head_seconds: float = 10.0
     transfer_seconds: float = 20.0
     least_rate: float = 4096.0

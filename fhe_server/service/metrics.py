@@ -31,4 +31,3 @@ class Metrics:
         self.round_s = Histogram()
         self.refused: Counter[str] = Counter()
         self.tokens: defaultdict[str, float] = defaultdict(float)
-        self.connections = 0

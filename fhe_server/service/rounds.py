@@ -22,11 +22,12 @@ from fhe_server.service.service_state import (
     admit,
     check_digest,
     find_model,
+    owner_of,
     read_body,
     state_of,
 )
 
-_POLICY, _TRY_LATER = 1008, 1013
+_POLICY, _RESTART, _TRY_LATER = 1008, 1012, 1013
 _BUSY_S = 1
 
 
@@ -39,8 +40,16 @@ async def answer_round(
         ServiceError: no token, quota or room for it.
         FrameError: the frame is malformed.
     """
-    started = time.monotonic()
     holder.begin_round()
+    try:
+        return await _answer(state, holder, model, frame)
+    finally:
+        holder.end_round()
+
+
+async def _answer(state: ServiceState, holder: Holder, model: ServedModel, frame: bytes) -> bytes:
+    """Of a round that has begun."""
+    started = time.monotonic()
     model.rounds += 1
     try:
         header, planes = parse_query(frame, model.manifest)
@@ -52,7 +61,6 @@ async def answer_round(
         raise ServiceError(503, "busy", error.message, _BUSY_S) from error
     finally:
         model.rounds -= 1
-        holder.end_round()
     model.last_used = started
     _count(state, holder, model, header.rows, len(frame), len(answer))
     state.metrics.round_s.add(time.monotonic() - started)
@@ -76,11 +84,14 @@ async def post_round(request: Request) -> Response:
     holder = admit(request)
     model = find_model(request)
     check_digest(model, request.headers.get("x-tacita-model"))
-    frame = await read_body(request, model.max_query_size)
+    holder.begin_round()  # so that nobody sends megabytes to hear that the quota is used up
     try:
-        answer = await answer_round(state_of(request), holder, model, frame)
+        frame = await read_body(request, model.max_query_size)
+        answer = await _answer(state_of(request), holder, model, frame)
     except FrameError as error:
         raise ServiceError(400, "bad_frame", str(error)) from error
+    finally:
+        holder.end_round()
     return Response(answer, media_type="application/octet-stream")
 
 
@@ -92,6 +103,18 @@ class _Connection:
         self._state = state
         self._waiting = False
         self._ending: asyncio.Task[None] | None = None
+        self.leaving = False
+
+    def leave(self) -> None:
+        """The model is served no more. A round under way ends first; the client comes back by itself."""
+        self.leaving = True
+        if self._waiting and self._ending is None:
+            self._ending = asyncio.create_task(self.send_away())
+
+    async def send_away(self) -> None:
+        """Close as a server does that begins anew."""
+        with suppress(WebSocketDisconnect, RuntimeError):
+            await self._socket.close(code=_RESTART)
 
     def end(self, reason: ServiceError) -> None:
         """The token is no longer valid. A round under way ends first; its next one is refused by the holder."""
@@ -133,10 +156,11 @@ async def socket_rounds(socket: WebSocket) -> None:
         holder = admit(socket)
         model = find_model(socket)
         check_digest(model, socket.query_params.get("digest"))
-        with _joined(state, holder, connection):
-            while True:
+        with _joined(state, holder, model, connection, owner_of(socket, holder)):
+            while not connection.leaving:
                 frame = await connection.receive()
                 await socket.send_bytes(await answer_round(state, holder, model, frame))
+        await connection.send_away()
     except WebSocketDisconnect:
         return
     except ServiceError as error:
@@ -146,20 +170,21 @@ async def socket_rounds(socket: WebSocket) -> None:
 
 
 @contextmanager
-def _joined(state: ServiceState, holder: Holder, connection: _Connection) -> Iterator[None]:
+def _joined(
+    state: ServiceState, holder: Holder, model: ServedModel, connection: _Connection, owner: str
+) -> Iterator[None]:
     """One more connection, while it lasts.
 
     Raises:
-        ServiceError: 503, there are too many.
+        ServiceError: 429 or 503, there are too many.
     """
-    if state.metrics.connections >= state.limits.max_connections:
-        raise ServiceError(503, "busy", "the server has too many connections", 5 * _BUSY_S)
-    state.metrics.connections += 1
-    state.batcher.clients += 1
-    holder.connections.add(connection.end)
-    try:
-        yield
-    finally:
-        holder.connections.discard(connection.end)
-        state.batcher.clients -= 1
-        state.metrics.connections -= 1
+    limits = state.limits
+    most = limits.connections_per_token if holder.token.sha256 else limits.connections_per_address
+    with state.connections.joined(owner, most, limits, model, connection.leave):
+        state.batcher.clients += 1
+        holder.connections.add(connection.end)
+        try:
+            yield
+        finally:
+            holder.connections.discard(connection.end)
+            state.batcher.clients -= 1

@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute
 
 from fhe_server.service.access import Access, Holder
 from fhe_server.service.batching import Batcher
+from fhe_server.service.connections import Connections
 from fhe_server.service.limits import Limits
 from fhe_server.service.metrics import Metrics
 from fhe_server.service.refusals import ServiceError
@@ -62,6 +63,7 @@ class ServiceState:
     unavailable: Mapping[str, str] = field(default_factory=dict)
     counters: ServerCounters = field(default_factory=ServerCounters)
     metrics: Metrics = field(default_factory=Metrics)
+    connections: Connections = field(default_factory=Connections)
     ready: bool = True
 
     @property
@@ -88,6 +90,13 @@ def admit(connection: HTTPConnection) -> Holder:
         ServiceError: 401.
     """
     return state_of(connection).access.admit(connection.headers.get("authorization", ""))
+
+
+def owner_of(connection: HTTPConnection, holder: Holder) -> str:
+    """Whom something counts against: the token if there are any, else the address."""
+    if holder.token.sha256:
+        return holder.token.sha256  # not the header, which can be spelled in many ways
+    return connection.client.host if connection.client is not None else ""
 
 
 def authorise(connection: HTTPConnection) -> ServiceState:

@@ -132,7 +132,7 @@ def make_app(options: ServeOptions) -> Starlette:
 
     app = create_app(
         shelf,
-        other=_glwe(loaded) if reason is None else None,
+        other=_glwe(shelf) if reason is None else None,
         unavailable={} if reason is None else {"glwe": reason},
         access=_access(options),
         limits=limits_of(settings),
@@ -147,6 +147,8 @@ def limits_of(settings: Settings) -> Limits:
     """The limits of connections."""
     return Limits(
         max_connections=settings.max_connections,
+        connections_per_token=settings.connections_per_token,
+        connections_per_address=settings.connections_per_address,
         head_seconds=settings.head_seconds,
         transfer_seconds=settings.transfer_seconds,
         least_rate=settings.least_rate,
@@ -176,15 +178,15 @@ def _access(options: ServeOptions) -> Access:
     return Access(options.token_hashes, TokenFile(options.tokens), ledger)
 
 
-def _rereader(options: ServeOptions) -> Callable[[], Limits] | None:
+def _rereader(options: ServeOptions) -> Callable[[], tuple[Limits, BatchLimits]] | None:
     if options.reread is None:
         return None
     reread = options.reread
 
-    def again() -> Limits:
+    def again() -> tuple[Limits, BatchLimits]:
         settings = reread()
         logs.set_up(settings.log_format, settings.log_level, settings.log_file)
-        return limits_of(settings)
+        return limits_of(settings), batch_limits_of(settings)
 
     return again
 
@@ -217,22 +219,25 @@ class DrainingServer(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, app: Starlette) -> None:
         super().__init__(config)
         self._app = app
+        self._follows_models = config.ws_max_size == _largest_query(_service_of(app))
 
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second."""
-        state: ServiceState | None = getattr(self._app.state, "service", None)
+        state = _service_of(self._app)
         if state is not None:
             for protocol in (self.config.http_protocol_class, self.config.ws_protocol_class):
                 if protocol is not None and issubclass(protocol, GuardedHttp | GuardedWebSocket):
                     protocol.limits = state.limits
+            if self._follows_models:
+                self.config.ws_max_size = _largest_query(state)
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop accepting, let rounds under way finish, close."""
-        state: ServiceState | None = getattr(self._app.state, "service", None)
+        state = _service_of(self._app)
         if state is not None:
             state.ready = False
-            event("draining", connections=state.metrics.connections)
+            event("draining", connections=state.connections.count)
         await super().shutdown(sockets)
         event("ended")
 
@@ -245,7 +250,7 @@ def uvicorn_config(app: Starlette, max_message: int | None = None, **more: Any) 
             None takes the largest query of the app's models.
         more: what else uvicorn is told.
     """
-    service: ServiceState | None = getattr(app.state, "service", None)
+    service = _service_of(app)
     limits = Limits() if service is None else service.limits
     http, ws = guarded(limits, RoundSocket)
     options: dict[str, Any] = {
@@ -266,6 +271,11 @@ def uvicorn_config(app: Starlette, max_message: int | None = None, **more: Any) 
         "backlog": BACKLOG,
     }
     return uvicorn.Config(app, **(options | more))
+
+
+def _service_of(app: Starlette) -> ServiceState | None:
+    """None for an app that is not ours."""
+    return getattr(app.state, "service", None)
 
 
 def _listening(settings: Settings) -> dict[str, Any]:

@@ -32,6 +32,10 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _LOCK_S = 10.0
 
 
+Stamp = tuple[int, int, int, int]
+"""Of a file: its number, two times, its size. All zero if there is none."""
+
+
 class TokenError(ServerError):
     """The token file cannot be used, or the wish cannot be met."""
 
@@ -105,13 +109,13 @@ class TokenFile:
             ) from error
         return _parse(data, self.path)
 
-    def stamp(self) -> tuple[int, int, int]:
-        """Changes whenever the file is replaced."""
+    def stamp(self) -> Stamp:
+        """Changes whenever the file is replaced, or its owner or mode is."""
         try:
             found = self.path.stat()
         except OSError:
-            return (0, 0, 0)
-        return (found.st_ino, found.st_mtime_ns, found.st_size)
+            return (0, 0, 0, 0)
+        return (found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size)
 
     def create(self, name: str, quotas: Quotas, days: float | None = None) -> str:
         """Add a token and return it: the only time that it can be seen.

@@ -39,6 +39,14 @@ class _Worker:
     ready: bool = False
     failures: int = 0
     start_at: float = 0.0
+    unheard: list[int] = field(default_factory=list)
+    """Signals that came before it was ready."""
+
+    def send_unheard(self) -> None:
+        if self.ready and self.process is not None:
+            for number in self.unheard:
+                self.process.send_signal(number)
+            self.unheard.clear()
 
 
 @dataclass
@@ -146,11 +154,10 @@ class Workers:
             self._signals.append(number)
 
     def _hand_on_signals(self) -> None:
-        while self._signals:
-            number = self._signals.pop(0)
-            for worker in self._workers:
-                if worker.ready and worker.process is not None:  # before that it would end by it
-                    worker.process.send_signal(number)
+        signals, self._signals = self._signals, []
+        for worker in self._workers:
+            worker.unheard += signals
+            worker.send_unheard()
 
     def _end_with_stdin(self) -> None:
         while sys.stdin.buffer.read(4096):

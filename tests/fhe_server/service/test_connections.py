@@ -1,0 +1,131 @@
+"""Open connections: nobody takes all of them, and those of a model that is gone come to an end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
+
+from fhe_protocol.manifest import Manifest
+from fhe_server.artefact import Artefact
+from fhe_server.service.app import ServedModel, create_app, hash_token
+from fhe_server.service.connections import Connections
+from fhe_server.service.exposition import exposition
+from fhe_server.service.limits import Limits
+from fhe_server.service.refusals import ServiceError
+from tests.fhe_server.service.test_app import check, query, socket_path
+from tests.servers import make_artefact
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> ServedModel:
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    make_artefact(folder)
+    return ServedModel(Artefact(folder))
+
+
+def told(client: TestClient, manifest: Manifest, **headers: str) -> tuple[dict[str, Any], int]:
+    """The error that a socket is told before it is closed, and the code that it is closed with."""
+    with client.websocket_connect(socket_path(manifest), headers=headers) as socket:
+        error = socket.receive_json()["error"]
+        with pytest.raises(WebSocketDisconnect) as closed:
+            socket.receive_bytes()
+    return error, closed.value.code
+
+
+def works(client: TestClient, model: ServedModel, **headers: str) -> None:
+    planes, frame = query(model.manifest)
+    with client.websocket_connect(socket_path(model.manifest), headers=headers) as socket:
+        socket.send_bytes(frame)
+        check(model, planes, socket.receive_bytes())
+
+
+def open_ones(client: TestClient) -> int:
+    connections: Connections = client.app.state.service.connections  # type: ignore[attr-defined]
+    return connections.count
+
+
+@pytest.fixture
+def guarded(model: ServedModel) -> Iterator[TestClient]:
+    hashes = frozenset(map(hash_token, ("ada", "bob")))
+    limits = Limits(max_connections=3, connections_per_token=2)
+    with TestClient(create_app({"tiny": model}, hashes, limits=limits)) as client:
+        yield client
+
+
+def test_a_token_may_not_take_all_connections(guarded: TestClient, model: ServedModel) -> None:
+    path = socket_path(model.manifest)
+    with ExitStack() as held:
+        for _ in range(2):
+            header = {"authorization": "Bearer ada"}
+            held.enter_context(guarded.websocket_connect(path, headers=header))
+        error, closed = told(guarded, model.manifest, authorization="Bearer ada")
+        assert (error["code"], error["retry_after"], closed) == ("too_many_connections", 5, 1013)
+        assert "2 connections" in error["message"]
+        works(guarded, model, authorization="Bearer bob")
+    works(guarded, model, authorization="Bearer ada")
+    text = exposition(guarded.app.state.service).decode()  # type: ignore[attr-defined]
+    assert 'tacita_refused_total{code="too_many_connections"} 1.0' in text
+    assert "tacita_connections 0.0" in text
+
+
+def test_all_together_are_limited_too(guarded: TestClient, model: ServedModel) -> None:
+    path = socket_path(model.manifest)
+    with ExitStack() as held:
+        for name in ("ada", "ada", "bob"):
+            header = {"authorization": f"Bearer {name}"}
+            held.enter_context(guarded.websocket_connect(path, headers=header))
+        error, closed = told(guarded, model.manifest, authorization="Bearer bob")
+        assert (error["code"], error["retry_after"], closed) == ("busy", 5, 1013)
+
+
+@pytest.mark.parametrize("most", [1, None])
+def test_an_address_is_limited_where_there_are_no_tokens(
+    model: ServedModel, most: int | None
+) -> None:
+    app = create_app({"tiny": model}, limits=Limits(connections_per_address=most))
+    with TestClient(app) as client, client.websocket_connect(socket_path(model.manifest)):
+        if most is None:
+            works(client, model)
+            return
+        error, _ = told(client, model.manifest)
+        assert error["code"] == "too_many_connections"
+        with TestClient(app, client=("192.0.2.7", 50_000)) as elsewhere:
+            works(elsewhere, model)
+
+
+def test_an_address_is_no_limit_for_tokens(model: ServedModel) -> None:
+    """A hundred people may come from one office, or through a proxy that says nothing of them."""
+    hashes = frozenset(map(hash_token, ("ada", "bob")))
+    app = create_app({"tiny": model}, hashes, limits=Limits(connections_per_address=1))
+    header = {"authorization": "Bearer ada"}
+    with (
+        TestClient(app) as client,
+        client.websocket_connect(socket_path(model.manifest), headers=header),
+    ):
+        works(client, model, authorization="Bearer bob")
+
+
+def test_owners_are_forgotten_when_they_leave(model: ServedModel) -> None:
+    connections = Connections()
+    calls: list[str] = []
+    with (
+        connections.joined("a", 1, Limits(), model, lambda: calls.append("first")),
+        connections.joined("b", 1, Limits(), model, lambda: calls.append("second")),
+    ):
+        with (
+            pytest.raises(ServiceError),
+            connections.joined("a", 1, Limits(), model, lambda: None),
+        ):
+            raise AssertionError("it came in")
+        assert connections.count == 2
+        assert connections.leave(model) == 2
+    assert sorted(calls) == ["first", "second"]
+    assert connections.count == 0
+    assert connections.leave(model) == 0
+    assert vars(connections) == vars(Connections())
