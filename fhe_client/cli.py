@@ -134,6 +134,29 @@ def _chat(options: argparse.Namespace) -> int:
     return 0
 
 
+def _api(options: argparse.Namespace) -> int:
+    try:
+        from fhe_client.api import command
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"A package that this needs is not installed: {error.name}.",
+            'Install it: pip install "tacita[api]"',
+        ) from error
+    generation = _generation_options(options)
+    status = StatusLine()
+    stop = StopOnInterrupt()
+    with open_master_key(options.keys) as key, command.listen(options.port) as bound:
+        with stop:
+            from fhe_client.connect import open_chat
+
+            callbacks = Callbacks(on_status=status, should_stop=stop.is_set)
+            chat = open_chat(_connect_options(options), key, callbacks)
+        with chat:
+            status.clear()
+            command.serve(chat, key, bound, generation)
+    return 0
+
+
 def messages_of(system: str | None, prompt: str) -> list[Message]:
     """The conversation that one question is."""
     from fhe_client.text.transcript import Message
@@ -364,6 +387,7 @@ def _pins(options: argparse.Namespace) -> int:
 _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "ask": _ask,
     "chat": _chat,
+    "api": _api,
     "keys": _keys,
     "test": _test,
     "pins": _pins,

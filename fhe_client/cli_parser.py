@@ -12,6 +12,7 @@ from fhe_protocol.version import __version__
 
 SERVER_VARIABLE = "TACITA_SERVER"
 TOKEN_VARIABLE = "TACITA_TOKEN"  # noqa: S105 - the name of a variable
+DEFAULT_PORT = 8422
 KEY_MODES = ("auto", "keyring", "session", "passphrase")
 _EPILOG = """\
 Without --server (or TACITA_SERVER) the embedded server is used, on this computer.
@@ -34,6 +35,8 @@ def build_parser() -> argparse.ArgumentParser:
     chat = commands.add_parser("chat", help="talk in the terminal")
     _add_connection(chat)
     _add_generation(chat)
+    _add_system(chat)
+    _add_api(commands)
     _add_test(commands)
     _add_pins(commands)
     key_commands.add_parser(commands)
@@ -51,6 +54,21 @@ def _add_ask(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     ask.add_argument("--json", action="store_true", help="print the answer and its figures as JSON")
     _add_connection(ask)
     _add_generation(ask)
+    _add_system(ask)
+
+
+def _add_api(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    api = commands.add_parser(
+        "api",
+        help="let other programs of this computer chat, by OpenAI's API",
+        description="Serves OpenAI's chat API at this computer's own address, to programs that know the key which is "
+        "shown. Plain text stays on this computer, as in a chat. Options of a reply count where a request has none.",
+    )
+    api.add_argument(
+        "--port", type=int, default=DEFAULT_PORT, metavar="N", help="default: %(default)s; 0: any"
+    )
+    _add_connection(api)
+    _add_generation(api)
 
 
 def _add_connection(parser: argparse.ArgumentParser) -> None:
@@ -128,6 +146,9 @@ def _add_generation(parser: argparse.ArgumentParser) -> None:
         help="pad prompt and reply to multiples of 32, so that the server sees less of their lengths; "
         "each reply then costs at least 32 passes",
     )
+
+
+def _add_system(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--system", metavar="TEXT", help="instructions for the model")
 
 

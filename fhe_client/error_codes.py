@@ -162,6 +162,11 @@ CODES: Mapping[str, ErrorText] = {
         "Check the permissions of Tacita's folders, or set TACITA_HOME to another one.",
         ("A file or a connection could not be used: {reason}.",),
     ),
+    "port_taken": ErrorText(
+        "The port cannot be used.",
+        "Choose another one with --port.",
+        ("Port {port} of this computer cannot be used.",),
+    ),
     "memory": ErrorText("There is not enough memory.", "Close other programs."),
     # --- the model and what is asked of it ---
     "model": ErrorText("This request cannot be answered.", "Check the message and the settings."),

@@ -477,4 +477,4 @@ def test_a_keyring_that_was_asked_for_is_never_replaced() -> None:
 
 def test_defaults_are_the_real_terminal() -> None:
     assert key_access.open_master_key("session").origin == "session"
-    assert set(cli._COMMANDS) == {"ask", "chat", "keys", "test", "pins"}
+    assert set(cli._COMMANDS) == {"ask", "chat", "api", "keys", "test", "pins"}
