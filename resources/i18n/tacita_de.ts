@@ -1586,6 +1586,10 @@
         <translation>Wählen Sie ein anderes Modell.</translation>
     </message>
     <message>
+        <source>Choose another one with --port.</source>
+        <translation>Wählen Sie mit --port einen anderen.</translation>
+    </message>
+    <message>
         <source>Choose another one.</source>
         <translation>Wählen Sie eine andere.</translation>
     </message>
@@ -1696,6 +1700,10 @@
     <message>
         <source>Please report this with its details; they hold nothing of what you wrote.</source>
         <translation>Bitte melden Sie das mit den Einzelheiten; sie enthalten nichts von dem, was Sie schrieben.</translation>
+    </message>
+    <message>
+        <source>Port {port} of this computer cannot be used.</source>
+        <translation>Der Port {port} dieses Rechners kann nicht benutzt werden.</translation>
     </message>
     <message>
         <source>Restore keys.json from a backup, or move it away: the key itself is not in it.</source>
@@ -1932,6 +1940,10 @@
     <message>
         <source>The passphrase is wrong.</source>
         <translation>Der Kennsatz ist falsch.</translation>
+    </message>
+    <message>
+        <source>The port cannot be used.</source>
+        <translation>Der Port kann nicht benutzt werden.</translation>
     </message>
     <message>
         <source>The saved chats cannot be opened with the present key.</source>
