@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,38 @@ def test_rounds_at_once_hold_for_this_scheme_too(
         holder.end_round()
         assert server.round(key, frame).status_code == 200
         assert holder.rounds == 0
+
+
+def test_the_bytes_of_a_key_count(folder: Path, tmp_path: Path) -> None:
+    """Uploads are the largest thing that a client sends."""
+    tokens = TokenFile(tmp_path / "tokens.json")
+    token = tokens.create("ada", Quotas(bytes_per_day=2 * CHUNK))
+    models = {"tiny": ServedModel(Artefact(folder))}
+    access = Access((), tokens)
+    app = create_app(models, other=GlweService(models), access=access)
+    with TestClient(app, headers={"authorization": f"Bearer {token}"}) as client:
+        wanted = {"parameters": "glwe-2048-27", "sha256": SHA}
+        chunks = f"/v1/glwe/keys/{client.post('/v1/glwe/keys', json=wanted).json()['key']}/chunks"
+        for offset in (0, CHUNK):
+            reply = client.post(f"{chunks}?offset={offset}", content=bytes(CHUNK))
+            assert reply.status_code == 200
+        assert access.ledger.used("ada").bytes == 2 * CHUNK
+        reply = client.post(f"{chunks}?offset={2 * CHUNK}", content=bytes(CHUNK))
+        assert error(reply) == (429, "quota_exceeded")
+        assert error(client.post("/v1/glwe/keys", json=wanted)) == (429, "quota_exceeded")
+
+
+def test_workers_may_use_what_a_model_needs_that_came_later(folder: Path) -> None:
+    models = {"tiny": ServedModel(Artefact(folder))}
+    service = GlweService(models)
+    before = service.store.worker_memory
+    with TestClient(create_app(models, other=service)) as client:
+        wide = Artefact(folder)
+        groups = tuple(replace(g, outputs=2048, inputs=10**6) for g in wide.manifest.groups)
+        wide.manifest = replace(wide.manifest, groups=groups)
+        models["wide"] = ServedModel(wide)
+        client.post("/v1/glwe/keys", json={"parameters": "glwe-2048-27", "sha256": SHA})
+    assert service.store.worker_memory > before + 2048 * 10**6
 
 
 def test_a_crash_costs_one_request(server: Served, keys: RealKeys, key: str) -> None:

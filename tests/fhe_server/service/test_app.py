@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from fhe_protocol.wire import FrameHeader, pack_query, parse_answer
 from fhe_server.artefact import Artefact
 from fhe_server.kernel import reference_answer
 from fhe_server.service import batching
+from fhe_server.service.access import Access
 from fhe_server.service.app import ServedModel, create_app, hash_token
+from fhe_server.service.tokens import Quotas
 from tests.servers import make_artefact
 
 MODEL = "/v1/models/tiny"
@@ -254,6 +257,30 @@ def test_an_announced_flood_is_refused_unread(
 ) -> None:
     response = post(client, manifest, b"", **{"content-length": str(announced)})
     assert code(response) == (413, "too_large")
+
+
+def test_a_quota_is_looked_at_before_the_body(served: ServedModel, manifest: Manifest) -> None:
+    """Megabytes are not sent, nor held in memory, to hear that the quota is used up."""
+    access = Access((hash_token("first"),))
+    holder = access.admit("Bearer first")
+    holder.renew(replace(holder.token, quotas=Quotas(rounds_at_once=1)))
+    under_way: list[int] = []
+
+    def body() -> Iterator[bytes]:
+        under_way.append(holder.rounds)
+        yield b"rubbish"
+
+    headers = {"x-tacita-model": manifest.digest, "authorization": "Bearer first"}
+    with TestClient(create_app({"tiny": served}, access=access)) as client:
+        response = client.post(f"{MODEL}/rounds", content=body(), headers=headers)
+        assert code(response) == (400, "bad_frame")
+        assert under_way == [1]  # it counts while its body comes
+        assert holder.rounds == 0
+        holder.begin_round()
+        response = client.post(f"{MODEL}/rounds", content=body(), headers=headers)
+        assert code(response) == (429, "too_many_requests")
+        assert under_way == [1]  # unread
+        assert holder.rounds == 1
 
 
 GOOD = ["Bearer first", "bearer second", "BEARER  first "]

@@ -22,7 +22,14 @@ from typing import Any
 import pytest
 
 from benchmarks.honest_client import HonestClient
-from fhe_client.network.errors import BusyError, NetworkError, QuotaError, UnauthorisedError
+from fhe_client.network.errors import (
+    BusyError,
+    ConnectionLostError,
+    NetworkError,
+    OtherModelError,
+    QuotaError,
+    UnauthorisedError,
+)
 from fhe_client.network.retries import Timeouts
 from fhe_client.network.round_channel import ReconnectingChannel
 from fhe_client.network.transport import ServerConnection
@@ -36,9 +43,19 @@ HASTY = Timeouts(connect=20, control=60, stall=60, tries=2, first_wait=0.01)
 
 
 class Server:
-    """`tacita-server serve` over a small model, as an operator starts it."""
+    """`tacita-server serve` over a small model, as an operator starts it.
 
-    def __init__(self, home: Path, *arguments: str, port: int = 0) -> None:
+    Args:
+        starting: called with the process as soon as there is one.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        *arguments: str,
+        port: int = 0,
+        starting: Callable[[subprocess.Popen[bytes]], None] = lambda process: None,
+    ) -> None:
         self.home = home
         self.models = home / "data" / "models"
         if not self.models.exists():
@@ -57,7 +74,7 @@ class Server:
                 cwd=ROOT,
                 env={**os.environ, "TACITA_HOME": str(home), "PYTHONPATH": str(ROOT)},
             )
-        self.port_file = port_file
+        starting(self.process)
         wait_until(lambda: self._up(port_file), "the server did not start")
         self.port = int(json.loads(port_file.read_text())["port"])
         self.url = f"http://127.0.0.1:{self.port}"
@@ -275,9 +292,10 @@ def test_reload_brings_models_and_limits_without_dropping_a_round(tmp_path: Path
         assert {m.name for m in client.connection.info().models} == {"tiny", "other"}
         with (
             closing(Client(server, times=HASTY)) as second,
-            pytest.raises(BusyError, match="connections"),
+            pytest.raises(BusyError, match="connections") as refused,
         ):
             second.run()
+        assert refused.value.retry_after == 5
         config.write_text("[limits]\nmax_conections = 1\n")
         server.process.send_signal(signal.SIGHUP)
         server.wait_for("config_not_reloaded")
@@ -287,6 +305,60 @@ def test_reload_brings_models_and_limits_without_dropping_a_round(tmp_path: Path
         writing.wait_for_more()
         assert writing.end() == []
         assert client.errors == []
+
+
+def test_a_reply_outlives_the_same_model_and_is_told_of_another(tmp_path: Path) -> None:
+    with serving(tmp_path) as server, closing(Client(server)) as client:
+        writing = Writing(client)
+        writing.wait_for_more()
+        for seed, event in ((1, "reloaded"), (2, "model_replaced")):
+            make_artefact(tmp_path / f"new{seed}", "tiny", seed=seed)
+            (server.models / "tiny").rename(tmp_path / f"old{seed}")
+            (tmp_path / f"new{seed}").rename(server.models / "tiny")
+            server.process.send_signal(signal.SIGHUP)
+            server.wait_for(event)
+            if seed == 1:
+                writing.wait_for_more(3)
+                assert client.errors == []
+        writing.thread.join(PATIENCE_S)
+        (error,) = writing.failures
+        assert isinstance(error, OtherModelError)
+        assert "the model changed on the server" in str(error)
+        assert "Connect again" in error.next_step
+        # It came back by itself first: behind a load balancer another server may have the model still.
+        assert [type(e) for e in client.errors] == [ConnectionLostError]
+
+
+def test_a_hangup_while_the_server_starts_is_heeded_later(tmp_path: Path) -> None:
+    """The config file is a pipe: the server waits at it until the signal has been sent."""
+    make_artefact(tmp_path / "data" / "models" / "tiny")
+    config, settled = tmp_path / "server.toml", tmp_path / "settled.toml"
+    os.mkfifo(config)
+    settled.write_text("")
+
+    def hang_up(process: subprocess.Popen[bytes]) -> None:
+        wait_until(lambda: opened(config) or process.poll() is not None, "it reads no config file")
+        process.send_signal(signal.SIGHUP)
+        settled.replace(config)
+        os.close(pipes.pop())
+
+    pipes: list[int] = []
+
+    def opened(pipe: Path) -> bool:
+        """Whether the server has opened the other end; then it waits at ours."""
+        try:
+            pipes.append(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+        except OSError:
+            return False
+        return True
+
+    server = Server(tmp_path, "--config", str(config), starting=hang_up)
+    try:
+        server.wait_for("reloaded")
+        with closing(Client(server)) as client:
+            client.run()
+    finally:
+        server.end(signal.SIGKILL)
 
 
 def worker_pids(server: Server) -> set[int]:

@@ -18,12 +18,14 @@ import pytest
 import websocket
 
 from fhe_protocol.manifest import Manifest
-from fhe_protocol.wire import FrameHeader, answer_size, max_query_size, pack_query
+from fhe_protocol.wire import MAX_ROWS, FrameHeader, answer_size, max_query_size, pack_query
 from fhe_server.errors import ArtefactError, ServerError
 from fhe_server.service.app import ServedModel, create_app
+from fhe_server.service.config import Settings
 from fhe_server.service.housekeeping import open_models
-from fhe_server.service.serving import ServeOptions, serve, uvicorn_config
+from fhe_server.service.serving import ServeOptions, make_app, serve, uvicorn_config
 from tests.servers import make_artefact, running_server
+from tests.tiny_world import wait_until
 
 PATIENCE_S = 60
 
@@ -85,6 +87,39 @@ def test_a_message_beyond_the_largest_query_ends_the_connection(
             link.send_binary(pack_query(FrameHeader(1, 0, 1), planes))
             assert len(link.recv()) == answer_size(group, 1)
         assert server.counters.rounds == 1
+
+
+def test_a_larger_model_that_comes_later_may_be_asked(folder: Path, model: ServedModel) -> None:
+    """The limit of messages is that of the models that are served now."""
+    group, rows = model.manifest.groups[2], MAX_ROWS
+    with running_server(folder) as server:
+        shelf = server.app.state.service.shelf
+        small = ServedModel(model.artefact)
+        small.max_query_size = 1000
+        shelf.replace({"tiny": small})
+        frame = pack_query(FrameHeader(1, 2, rows), [np.zeros((3, rows, 64), dtype=np.int8)])
+
+        def answered() -> bool:
+            with connected(server.url, model.manifest) as link:
+                link.send_binary(frame)
+                opcode, data = link.recv_data()
+                assert opcode == websocket.ABNF.OPCODE_CLOSE or len(data) == answer_size(
+                    group, rows
+                )
+                return opcode == websocket.ABNF.OPCODE_BINARY
+
+        wait_until(lambda: not answered(), "a smaller limit does not hold")
+        shelf.replace({"tiny": model})
+        wait_until(answered, "a larger limit does not hold")
+
+
+def test_the_settings_are_read_again(folder: Path) -> None:
+    fresh = Settings(max_connections=3, connections_per_token=2, max_waiting=7)
+    app = make_app(ServeOptions(folder.parent, glwe=False, reread=lambda: fresh))
+    state = app.state.service
+    app.state.housekeeper.reload(state)
+    assert (state.limits.max_connections, state.limits.connections_per_token) == (3, 2)
+    assert state.batcher.limits.max_waiting == 7
 
 
 def test_a_client_that_floods_without_reading_is_answered_in_order(
