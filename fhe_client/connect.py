@@ -45,8 +45,12 @@ _FIRST_TRIES = 2
 def import_heavy_modules() -> None:
     """Import torch, transformers and what builds a model. Takes seconds; safe to call from any thread, and again."""
     quiet_libraries()
-    import fhe_client.model.skeleton
-    import fhe_client.open_chat
+    from fhe_client.model.lean_imports import prepare_transformers, without_compiler
+
+    prepare_transformers()
+    with without_compiler():
+        import fhe_client.model.skeleton
+        import fhe_client.open_chat
 
     del fhe_client
 

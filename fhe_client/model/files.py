@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import CONFIG_MAPPING, PreTrainedTokenizerFast
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.tokenization_utils_tokenizers import PreTrainedTokenizerFast
 
 from fhe_client.model.errors import ModelFilesError, UnsupportedModelError
 from fhe_protocol.manifest import Group, Manifest

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from transformers import GenerationConfig
+from transformers.generation.configuration_utils import GenerationConfig
 from transformers.pytorch_utils import Conv1D
 
 from fhe_client.model.encrypted_layers import EncryptedEmbedding, EncryptedLinear, GroupCall
