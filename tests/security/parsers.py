@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fhe_client.api.errors import ApiError
+from fhe_client.api.requests import parse_request
 from fhe_client.engine_protocol import parse_command
 from fhe_client.errors import TacitaError
 from fhe_client.history import History
@@ -22,6 +24,7 @@ from fhe_client.network.meter import TrafficMeter
 from fhe_client.network.origin import parse_origin
 from fhe_client.network.watched_socket import Watch, WatchedSocket
 from fhe_client.network.websocket_frames import WebSocketConnection, error_of_text
+from fhe_client.text.generation import GenerationOptions
 from fhe_client.text.transcript import parse_messages
 from fhe_protocol import glwe, wire
 from fhe_protocol.errors import ProtocolError
@@ -29,7 +32,7 @@ from fhe_protocol.manifest import parse_manifest
 from fhe_protocol.wire import HEADER, FrameHeader
 from tests.security.world import World, key
 
-ALLOWED = (ProtocolError, TacitaError, HistoryError)
+ALLOWED = (ProtocolError, TacitaError, HistoryError, ApiError)
 """What a parser may raise. Anything else is a finding."""
 _ANSWER = 40
 _of_matrix, _of_result = glwe._matrix_structure, glwe._result_structure
@@ -147,6 +150,7 @@ def _files() -> list[Parser]:
         Parser("sealed header", parse_header, sealed),
         Parser("recovery text", from_text, to_text(b"box" * 30).encode()),
         Parser("engine command", _command, json.dumps(command).encode()),
+        Parser("api request", _api_request, json.dumps(_API_REQUEST).encode()),
         Parser("chat export", _import, json.dumps(export).encode()),
     ]
 
@@ -161,3 +165,21 @@ def _import(data: bytes) -> object:
         return import_json(history, data.decode("utf-8", "surrogateescape"))
     finally:
         history.close()
+
+
+_API_REQUEST = {
+    "model": "tiny",
+    "messages": [
+        {"role": "developer", "content": "be brief"},
+        {"role": "user", "content": [{"type": "text", "text": "hello"}]},
+    ],
+    "temperature": 0.5,
+    "max_tokens": 9,
+    "stop": ["x"],
+    "stream": True,
+    "stream_options": {"include_usage": True},
+}
+
+
+def _api_request(data: bytes) -> object:
+    return parse_request(data, GenerationOptions())
