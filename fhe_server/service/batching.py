@@ -23,6 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Protocol
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,11 +128,14 @@ class KernelClock:
     """How long a product will take: learnt for every group and size, guessed before the first one."""
 
     def __init__(self) -> None:
-        self._seen: dict[tuple[int, int, int], float] = {}
+        # Goes with the model: another may get its place in memory, and `id` with it.
+        self._seen: WeakKeyDictionary[Multiplier, dict[tuple[int, int], float]]
+        self._seen = WeakKeyDictionary()
 
     def estimate(self, model: Multiplier, group: int, rows: int) -> float:
         """Seconds."""
-        found = self._seen.get((id(model), group, rows.bit_length()))
+        seen = self._seen.get(model)
+        found = None if seen is None else seen.get((group, rows.bit_length()))
         if found is not None:
             return found
         products = model.products(group)
@@ -140,9 +144,10 @@ class KernelClock:
 
     def learn(self, model: Multiplier, group: int, rows: int, seconds: float) -> None:
         """Note what it took."""
-        key = (id(model), group, rows.bit_length())
-        before = self._seen.get(key, seconds)
-        self._seen[key] = before + _LEARN * (seconds - before)
+        seen = self._seen.setdefault(model, {})
+        key = (group, rows.bit_length())
+        before = seen.get(key, seconds)
+        seen[key] = before + _LEARN * (seconds - before)
 
 
 class Batcher:

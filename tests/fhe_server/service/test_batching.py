@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -243,3 +244,14 @@ def test_the_clock_guesses_then_learns() -> None:
         clock.learn(model, 0, 1, 1e-4)
     assert clock.estimate(model, 0, 1) == pytest.approx(1e-4)
     assert clock.estimate(model, 0, 64) > batching.INLINE_S  # another size is another time
+
+
+def test_what_a_model_took_goes_with_it() -> None:
+    """The next model may lie where it lay, and be a thousand times as large."""
+    model, clock = Matrices(products=1), KernelClock()
+    clock.learn(model, 0, 1, 60.0)
+    assert clock.estimate(model, 0, 1) == 60.0
+    assert clock.estimate(Matrices(products=1), 0, 1) < 60.0
+    del model
+    gc.collect()
+    assert not clock._seen
