@@ -21,6 +21,7 @@ from fhe_protocol.parameters import HintParameters
 
 _DOMAIN = b"tacita/mask"
 _BYTES = 3
+_BLOCK = 16
 
 
 def encode_fields(*fields: bytes) -> bytes:
@@ -91,21 +92,24 @@ def expand_mask(
     )
 
 
-def expand_mask_planes(
+def expand_mask_digits(
     parameters: HintParameters, name: MaskName, start: int, stop: int
 ) -> NDArray[np.int8]:
-    """Rows start..stop of A - 0x808080 as digit planes: int8 (3, stop - start, N).
+    """Rows start..stop of A - 0x808080 as balanced digits, those of one coefficient side by side: int8 (rows, N, 3).
 
-    The balanced digits of v - 0x808080 are the bytes of v, each less 128: no carry, hence no arithmetic.
+    They are the bytes of A, each less 128: no carry, hence no arithmetic. To sort them into planes would cost six
+    times what the stream does.
     """
     if not 0 <= start <= stop <= name.inputs:
         raise ValueError("mask rows out of range")
-    raw = _stream(parameters, name, start, stop - start)
-    planes = np.moveaxis(raw.reshape(stop - start, parameters.ring_degree, _BYTES), 2, 0)
-    return np.bitwise_xor(planes, np.uint8(0x80), order="C").view(np.int8)
+    raw = _stream(parameters, name, start, stop - start, flip=0x80)
+    return raw.view(np.int8).reshape(stop - start, parameters.ring_degree, _BYTES)
 
 
-def _stream(parameters: HintParameters, name: MaskName, start: int, rows: int) -> NDArray[np.uint8]:
+def _stream(
+    parameters: HintParameters, name: MaskName, start: int, rows: int, flip: int = 0
+) -> NDArray[np.uint8]:
+    """Bytes of the stream, each xor `flip`."""
     seed = mask_seed(parameters, name)
     row_bytes = (
         parameters.ring_degree * _BYTES
@@ -113,4 +117,7 @@ def _stream(parameters: HintParameters, name: MaskName, start: int, rows: int) -
     counter = int.from_bytes(seed[32:], "big") + start * row_bytes // 16
     block = (counter % (1 << 128)).to_bytes(16, "big")
     encryptor = Cipher(algorithms.AES(seed[:32]), modes.CTR(block)).encryptor()
-    return np.frombuffer(encryptor.update(bytes(rows * row_bytes)), dtype=np.uint8)
+    size = rows * row_bytes
+    stream = np.empty(size + _BLOCK - 1, dtype=np.uint8)  # the room that a block cipher could need
+    encryptor.update_into(bytes((flip,)) * size, stream.data)
+    return stream[:size]

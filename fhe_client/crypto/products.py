@@ -4,9 +4,11 @@
 
 `MatrixProducts` computes only those slots: coefficient t of a*s in Z[X]/(X^N + 1) is the sum over i of a_i *
 S[t, i] with S[t, i] = s_{t-i} for i <= t and -s_{N+t-i} for i > t, so k slots of many polynomials are one
-matrix product with the k x N matrix S, ternary like s. Polynomials enter as int8 digit planes, and the
+matrix product with the k x N matrix S, ternary like s. Polynomials enter as int8 digits, and the
 accumulators are exact: N * 128 < 2^31. It does more multiplications and is several times faster where the
-processor multiplies int8 matrices in hardware (VNNI, AMX).
+processor multiplies int8 matrices in hardware (VNNI, AMX). For few slots what costs is to sort the digits into
+planes. There they stay as they come, coefficient by coefficient, and for each digit the rows of S are spread so that
+they meet this digit and zeros meet the others.
 
 Which is faster is measured once per process.
 """
@@ -23,7 +25,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from fhe_client.crypto.ring import multiply_approximate, multiply_exact, transform
-from fhe_protocol.masks import MaskName, expand_mask, expand_mask_planes
+from fhe_protocol.masks import MaskName, expand_mask, expand_mask_digits
 from fhe_protocol.parameters import HINT_1024_24, HintParameters
 from fhe_protocol.planes import MASK, OFFSET, PLANES
 
@@ -31,7 +33,11 @@ MASK_ROWS = 256
 HINT_ROWS = 512
 """Polynomials at a time: a few megabytes, so that what is made of them stays in the cache."""
 
+SPREAD_SLOTS = 128
+"""Up to so many slots, multiplying the zeros of a spread S costs less than sorting digits into planes."""
+
 _FFT_ROWS = 128
+_HINT_BYTES = 2
 _SPARE_BITS = np.int32(8)
 
 
@@ -78,60 +84,83 @@ class MatrixProducts:
         np.negative(
             secret[::-1], out=extended[degree:]
         )  # in place: no copy of the secret is left behind
-        rows = sliding_window_view(extended, degree)[degree - 1 - slots]
+        counts = (1, _HINT_BYTES, PLANES) if len(slots) <= SPREAD_SLOTS else (1,)
+        self._rows = {count: _spread_rows(extended, slots, count) for count in counts}
         extended.fill(0)
-        self._rows = torch.from_numpy(np.ascontiguousarray(rows))
-        self._sums = self._rows.sum(dim=1, dtype=torch.int32).numpy().view(np.uint32)[:, None]
+        self._sums = self._rows[1].sum(axis=1, dtype=np.int32).view(np.uint32)[:, None]
 
     def of_mask(
         self, parameters: HintParameters, name: MaskName, start: int, stop: int
     ) -> NDArray[np.uint32]:
         """See `Products`."""
-        planes = expand_mask_planes(parameters, name, start, stop)
-        digits = self._times(planes).reshape(-1, PLANES, stop - start)
-        total = digits[:, 2] << np.uint32(8)
-        total += digits[:, 1]
+        digits = self._times(expand_mask_digits(parameters, name, start, stop))
+        total: NDArray[np.uint32] = digits[2] << np.uint32(8)
+        total += digits[1]
         total <<= np.uint32(8)
-        total += digits[:, 0]
-        total += self._sums * np.uint32(OFFSET)  # the planes are those of A - 0x808080
+        total += digits[0]
+        total += self._sums * np.uint32(OFFSET)  # the digits are those of A - 0x808080
         total &= np.uint32(MASK)
         return total
 
     def of_hint(self, hint: NDArray[np.uint16]) -> NDArray[np.uint16]:
         """See `Products`."""
-        raw = np.ascontiguousarray(hint, dtype="<u2").view(np.uint8).reshape(*hint.shape, 2)
-        planes = np.empty((2, *hint.shape), dtype=np.uint8)
-        np.bitwise_xor(
-            raw[..., 0], 0x80, out=planes[0]
-        )  # h = (low - 128) + 128 + 256 * signed high
-        planes[1] = raw[..., 1]
-        digits = self._times(planes.view(np.int8)).reshape(-1, 2, hint.shape[0])
-        total = digits[:, 1] << np.uint32(8)
-        total += digits[:, 0]
+        # h = (low - 128) + 128 + 256 * signed high
+        flipped = np.bitwise_xor(np.ascontiguousarray(hint, dtype="<u2"), 0x80, dtype="<u2")
+        digits = self._times(flipped.view(np.int8).reshape(*hint.shape, _HINT_BYTES))
+        total = digits[1] << np.uint32(8)
+        total += digits[0]
         total += self._sums * np.uint32(128)
-        return total.astype(np.uint16)
+        rounded: NDArray[np.uint16] = total.astype(np.uint16)
+        return rounded
 
     def wipe(self) -> None:
         """Overwrite with zeros."""
-        # Through numpy: torch would use its threads, which a forked child has lost, and wait for them for ever.
-        self._rows.numpy().fill(0)
+        # Not by torch: it would use its threads, which a forked child has lost, and wait for them for ever.
+        for rows in self._rows.values():
+            rows.fill(0)
         self._sums.fill(0)
 
     def wipe_after_fork(self) -> None:
         """As `wipe`, in a forked child."""
         self.wipe()
 
-    def _times(self, planes: NDArray[np.int8]) -> NDArray[np.uint32]:
-        """(k, N) times every polynomial of `planes` (..., N): uint32 (k, polynomials), two's complement."""
-        flat = torch.from_numpy(planes.reshape(-1, planes.shape[-1]))
-        product: NDArray[np.int32] = torch._int_mm(self._rows, flat.t()).numpy()
-        return product.view(np.uint32)
+    def _times(self, digits: NDArray[np.int8]) -> NDArray[np.uint32]:
+        """(k, N) times the polynomials that each of the b digits of (rows, N, b) makes: uint32 (b, k, rows), two's
+        complement."""
+        rows, degree, count = digits.shape
+        if count in self._rows:
+            return _product(self._rows[count], digits.reshape(rows, -1)).reshape(count, -1, rows)
+        planes = np.ascontiguousarray(np.moveaxis(digits, 2, 0)).reshape(-1, degree)
+        return np.moveaxis(_product(self._rows[1], planes).reshape(-1, count, rows), 1, 0)
 
     def __repr__(self) -> str:
         return "MatrixProducts()"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("products with a secret cannot be copied or stored")
+
+
+def _spread_rows(
+    extended: NDArray[np.int8], slots: NDArray[np.int64], count: int
+) -> NDArray[np.int8]:
+    """Rows of S at some slots, spread over `count` digits: (count * k, N * count).
+
+    Row d*k + t holds slot t's row of S at the places of digit d, and zeros. Each is a run of `extended`, spread.
+    """
+    degree = extended.size // 2
+    wide = np.zeros((count, extended.size * count), dtype=np.int8)
+    for digit in range(count):
+        wide[digit, digit::count] = extended
+    runs = sliding_window_view(wide, degree * count, axis=1)[:, count * (degree - 1 - slots)]
+    wide.fill(0)
+    return runs.reshape(-1, degree * count)
+
+
+def _product(left: NDArray[np.int8], right: NDArray[np.int8]) -> NDArray[np.uint32]:
+    """left @ right.T, sums mod 2^32."""
+    sums = torch._int_mm(torch.from_numpy(left), torch.from_numpy(right).t())
+    product: NDArray[np.int32] = sums.numpy()
+    return product.view(np.uint32)
 
 
 class FourierProducts:
@@ -191,7 +220,11 @@ def _matrix_is_faster() -> bool:
     extreme = np.full((8, degree), 0x8080, dtype=np.uint16)
     extreme[::2] = 0x7F7F
     exact = multiply_exact(extreme.view(np.int16).astype(np.int32), transform(public))[:, slots].T
-    if not np.array_equal(matrix.of_hint(extreme), (exact & 0xFFFF).astype(np.uint16)):
+    expected = (exact & 0xFFFF).astype(np.uint16)
+    few = MatrixProducts(public, slots[:SPREAD_SLOTS])
+    if not np.array_equal(matrix.of_hint(extreme), expected):
+        return False
+    if not np.array_equal(few.of_hint(extreme), expected[:SPREAD_SLOTS]):
         return False
     return _seconds(matrix) < _seconds(fourier)
 

@@ -16,8 +16,13 @@ import numpy as np
 import pytest
 
 from fhe_client.crypto import products
-from fhe_client.crypto.products import FourierProducts, MatrixProducts, make_products
-from fhe_protocol.masks import MaskName, expand_mask, expand_mask_planes
+from fhe_client.crypto.products import (
+    SPREAD_SLOTS,
+    FourierProducts,
+    MatrixProducts,
+    make_products,
+)
+from fhe_protocol.masks import MaskName, expand_mask, expand_mask_digits
 from fhe_protocol.parameters import HINT_1024_24
 from fhe_protocol.planes import from_planes
 from tests.fhe_client.crypto.test_ring import naive, ternary
@@ -29,6 +34,7 @@ SLOTS = [
     np.array([0]),
     np.array([1023]),
     np.array([5, 9, 700]),
+    np.arange(300, 300 + SPREAD_SLOTS + 1),  # too many for spread rows
 ]
 ROOT = Path(__file__).parents[3]
 WAYS = [MatrixProducts, FourierProducts]
@@ -56,12 +62,12 @@ def test_hints_by_matrix_are_exact(slots: np.ndarray) -> None:
     assert np.abs((off + 0x8000) % 0x10000 - 0x8000).max() <= 1
 
 
-def test_planes_of_a_mask_are_those_of_its_values_less_the_offset() -> None:
-    planes = expand_mask_planes(HINT_1024_24, NAME, 3, 11)
-    values = (from_planes(planes) + np.uint32(0x808080)) & np.uint32(0xFFFFFF)
+def test_digits_of_a_mask_are_those_of_its_values_less_the_offset() -> None:
+    digits = expand_mask_digits(HINT_1024_24, NAME, 3, 11)
+    values = (from_planes(np.moveaxis(digits, 2, 0)) + np.uint32(0x808080)) & np.uint32(0xFFFFFF)
     assert np.array_equal(values, expand_mask(HINT_1024_24, NAME, 3, 11))
     with pytest.raises(ValueError, match="out of range"):
-        expand_mask_planes(HINT_1024_24, NAME, 3, 41)
+        expand_mask_digits(HINT_1024_24, NAME, 3, 41)
 
 
 FORK = """
