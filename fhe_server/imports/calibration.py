@@ -9,11 +9,12 @@ rounded times the norm of the input, |W_i / c| |c x|. Averaged over rows and tok
 
     c_j = sqrt(norm of column j of W / root mean square of x_j)
 
-with every module of a group scaled to norm 1 first.
+with every module of a group scaled to norm 1 first. The sizes of what is fed in, c_j x_j, then tell rounding where an
+error costs most (imports/rounding.py).
 
 **The same digests everywhere.** Another processor adds in another order. The pass is therefore run in float64, also
-where a model asks for float32 (norms, softmax), and the scales are put on powers of 2^(1/4). An artefact then changes
-only if a value lies within about 1e-12 of the edge of its grid cell.
+where a model asks for float32 (norms, softmax), and scales and sizes are put on powers of 2^(1/4). An artefact then
+changes only if a value lies within about 1e-12 of the edge of its grid cell.
 """
 
 from __future__ import annotations
@@ -49,9 +50,23 @@ class Observed:
     gains: tuple[float, ...] = ()
 
 
-_SCALE_STEPS = 4  # per factor of two
+_GRID = 4  # steps per factor of two
 _SCALE_LIMIT = 8.0  # in factors of two
 _FLOOR = 1e-4
+_UNSEEN = 0.3
+"""An input counts as if it had, besides what the text showed, this part of a typical input's energy."""
+
+
+def calibrated(
+    weight: NDArray[np.float32], members: Sequence[int], seen: Observed
+) -> dict[str, Any]:
+    """What the text has to say to `quantise_group`."""
+    scale = input_scale(weight, members, seen.rms)
+    return {
+        "input_scale": scale,
+        "energies": scaled_energies(seen.rms, scale),
+        "gains": scaled_gains(weight, members, seen, scale),
+    }
 
 
 def input_scale(
@@ -64,12 +79,18 @@ def input_scale(
         members: rows of each module of the group, in order.
         rms: of every input, from `observe`, (n,).
     """
-    # An input that is hardly ever used here may be used elsewhere: neither side gets an extreme scale.
-    columns, inputs = _floored(_column_norms(weight, members)), _floored(rms)
+    columns, inputs = _floored(_column_norms(weight, members)), np.sqrt(_energies(rms))
     logs = np.log2(columns / inputs) / 2
-    steps = np.rint((logs - logs.mean()) * _SCALE_STEPS) / _SCALE_STEPS
+    steps = np.rint((logs - logs.mean()) * _GRID) / _GRID
     scale: NDArray[np.float32] = np.exp2(np.clip(steps, -_SCALE_LIMIT, _SCALE_LIMIT)).astype("f4")
     return scale
+
+
+def scaled_energies(rms: NDArray[np.float64], scale: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Mean squares of c * x, float64 (n,), powers of 2^(1/4)."""
+    logs = np.log2(_energies(rms) * scale.astype(np.float64) ** 2)
+    energies: NDArray[np.float64] = np.exp2(np.rint(logs * _GRID) / _GRID)
+    return energies
 
 
 def scaled_gains(
@@ -89,6 +110,14 @@ def scaled_gains(
         gains = tuple(float(squares @ seen.rms**2) for squares in columns)
     size = float(np.square(scale * seen.rms).sum())
     return tuple(gain / size for gain in gains) if size > 0 else ()
+
+
+def _energies(rms: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Squares of rms; an input that this text hardly uses, another one may."""
+    seen = np.square(_floored(rms))
+    typical = np.exp(np.log(seen).mean())
+    energies: NDArray[np.float64] = seen + _UNSEEN * typical
+    return energies
 
 
 def _floored(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -30,7 +30,7 @@ from fhe_server.progress import Progress, silent
 
 __all__ = ["ImportOptions", "ImportReport", "import_model", "model_name"]
 
-IMPORT_VERSION = 4
+IMPORT_VERSION = 5
 """Raised whenever the same checkpoint and options would give another artefact."""
 
 _UNSERVED_NAME = re.compile(r"[^a-z0-9._-]+")

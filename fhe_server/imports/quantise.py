@@ -5,13 +5,14 @@
 **The balance.** Two errors meet in y_i, both relative to the norm of v = R (c * x), which is that of c * x. With w the
 largest row norm of Wq, sigma(w) the decryption noise in units of Z_q and gamma = (2^23 - guard(w)) / (w ||v||):
 
-    weight rounding     variance r_i^2 ||v||^2 / 12             (each entry is off by a uniform value, variance 1/12)
+    weight rounding     variance r_i^2 ||v||^2 f / 12           (each entry is off by a uniform value, variance 1/12;
+                        f = 1, or less where errors are handed on: imports/rounding.py)
     decryption noise    variance r_i^2 (sigma(w) / gamma)^2 = r_i^2 ||v||^2 K(w)
                         K(w) = (w sigma(w) / (2^23 - guard(w)))^2
 
 So one long row makes the noise of every row larger. `quantise` may shrink int8 rows that are longer than a cap below a
 peak of 127 (r_i grows by the same factor): their rounding gets coarser, everyone's noise smaller. It tries caps and
-keeps the one with the smallest predicted total  sum_i a_i r_i^2 (1/12 + K(w)),  a_i = 1 / (M g),  where M is the
+keeps the one with the smallest predicted total  sum_i a_i r_i^2 (f/12 + K(w)),  a_i = 1 / (M g),  where M is the
 number of modules of the group and g is the gain of the row's module, ||W v||^2 / ||v||^2: so a small module (v)
 counts as much as a large one (k). The gain is what a calibration text showed, or that of random inputs, ||W||_F^2 / n.
 If every row is at the cap, the optimum is w = (2^46 / (12 (Var e + 1/12)))^(1/4), about 1,230, whatever n is.
@@ -51,51 +52,16 @@ from numpy.typing import NDArray
 
 from fhe_protocol.parameters import HintParameters
 from fhe_server.errors import QuantisationError, UnsupportedModelError
+from fhe_server.imports.noise import PEAK, NoiseModel, cut
 from fhe_server.imports.rotation import FloatMatrix, rotate, rotated, row_blocks
+from fhe_server.imports.rounding import Feedback, nearest
 
-PEAK = 127
 DEFAULT_MAX_ERROR = 0.02
 MAX_PARTS = 64
 _ROUNDING_VARIANCE = 1 / 12
 _HOPELESS = 4
 """Noise of this part of the limit adds 3 % to an error at the limit: if that is too much, rounding is."""
 _CAPS = 48
-
-Slices = Sequence[tuple[int, int]]
-
-
-@dataclass(frozen=True)
-class NoiseModel:
-    """What decryption adds to a product, relative to the input's norm.
-
-    Attributes:
-        parameters: of the `hint` scheme.
-        embedding: whether inputs are one-hot.
-        slices: (start, stop) of every part.
-    """
-
-    parameters: HintParameters
-    slices: tuple[tuple[int, int], ...]
-    embedding: bool = False
-
-    def variance(self, norms: NDArray[np.float64], peak: float = PEAK) -> float:
-        """K: variance of the noise of r_i = 1 outputs for ||v|| = 1.
-
-        Args:
-            norms: w_k of every part, (p,).
-
-        Returns:
-            math.inf where the guard leaves no room for a signal.
-        """
-        total = 0.0
-        inputs = self.slices[-1][1]
-        for (start, stop), w in zip(self.slices, norms, strict=True):
-            room = self.parameters.modulus / 2 - self.parameters.guard(w)
-            if room <= 0:
-                return math.inf
-            bound = peak if self.embedding else w
-            total += (stop - start) / inputs * (bound * self.parameters.noise_sigma(w) / room) ** 2
-        return total
 
 
 @dataclass(frozen=True)
@@ -132,7 +98,7 @@ class QuantisedMatrix:
         return matrix if self.input_scale is None else matrix * self.input_scale
 
 
-def row_norms(weights: NDArray[np.int8], slices: Slices) -> NDArray[np.float64]:
+def row_norms(weights: NDArray[np.int8], slices: Sequence[tuple[int, int]]) -> NDArray[np.float64]:
     """L2 norm of every row in every part, exact: (m, p)."""
     squares = np.empty((len(weights), len(slices)), dtype=np.int64)
     for rows in row_blocks(weights):
@@ -144,12 +110,6 @@ def row_norms(weights: NDArray[np.int8], slices: Slices) -> NDArray[np.float64]:
     return norms
 
 
-def cut(inputs: int, count: int) -> tuple[tuple[int, int], ...]:
-    """`count` contiguous slices of nearly equal length that cover `inputs`."""
-    edges = [inputs * k // count for k in range(count + 1)]
-    return tuple(pairwise(edges))
-
-
 def quantise(
     weight: FloatMatrix,
     noise: NoiseModel,
@@ -158,6 +118,7 @@ def quantise(
     gains: Sequence[float] = (),
     input_scale: FloatMatrix | None = None,
     rotation: int = 1,
+    energies: NDArray[np.float64] | None = None,
     equalise: bool = True,
 ) -> QuantisedMatrix:
     """Quantise a (m, n) matrix; see the module's text for the error that is minimised.
@@ -167,12 +128,17 @@ def quantise(
         gains: of each module, ||W v||^2 / ||v||^2 with v = c * x. Empty: those of random inputs.
         input_scale: c, positive, (n,). The matrix is divided by it before rounding.
         rotation: b, a power of two that divides n.
+        energies: mean squares of c * x, positive, (n,), by which rounding errors are handed on; None: they are not.
         equalise: allow rows to be shrunk below a peak of 127.
 
     Raises:
         QuantisationError: a weight is not finite, or the shapes do not fit.
     """
-    scaled = _Scaled.of(np.array(weight, dtype=np.float32), input_scale, rotation)
+    matrix = np.array(weight, dtype=np.float32)
+    if noise.embedding:
+        scaled = _scaled_table(matrix)
+    else:
+        scaled = _Scaled.of(matrix, input_scale, rotation, energies)
     return scaled.rounded(scaled.fit(noise, members, gains, equalise))
 
 
@@ -194,9 +160,16 @@ class _Scaled:
     peak_scale: NDArray[np.float64]
     input_scale: FloatMatrix | None
     rotation: int
+    feedback: Feedback | None
 
     @classmethod
-    def of(cls, weight: FloatMatrix, input_scale: FloatMatrix | None, rotation: int) -> _Scaled:
+    def of(
+        cls,
+        weight: FloatMatrix,
+        input_scale: FloatMatrix | None,
+        rotation: int,
+        energies: NDArray[np.float64] | None = None,
+    ) -> _Scaled:
         """Takes `weight`, float32 and contiguous, and changes it in place."""
         _check_finite(weight)
         if input_scale is not None:
@@ -212,7 +185,15 @@ class _Scaled:
                 block /= input_scale
             rotate(block, rotation)
             peaks[rows] = np.abs(block).max(axis=1)
-        return cls(weight, peaks / PEAK, input_scale, rotation)
+        feedback = None
+        if energies is not None and rotation > 1:
+            feedback = Feedback.of(energies, rotation)
+        return cls(weight, peaks / PEAK, input_scale, rotation, feedback)
+
+    @property
+    def rounding_variance(self) -> float:
+        """f / 12."""
+        return _ROUNDING_VARIANCE * (self.feedback.share if self.feedback else 1)
 
     def fit(
         self, noise: NoiseModel, members: Sequence[int], gains: Sequence[float], equalise: bool
@@ -222,7 +203,7 @@ class _Scaled:
         usable = np.where(self.peak_scale > 0, self.peak_scale, 1)
         norms = _norms(self.matrix, noise.slices) / usable[:, None]
         cost = importance * self.peak_scale**2
-        cap = _best_cap(norms, cost, noise) if equalise else math.inf
+        cap = _best_cap(norms, cost, noise, self.rounding_variance) if equalise else math.inf
         stretch = np.maximum(1, norms.max(axis=1) / cap)
         row_scale = (self.peak_scale * stretch).astype(np.float32)
         cost = cost * stretch**2
@@ -231,17 +212,15 @@ class _Scaled:
         total = float(cost.sum())
         errors = (
             math.sqrt(total * variance) if total else 0.0,
-            math.sqrt(total * _ROUNDING_VARIANCE),
+            math.sqrt(total * self.rounding_variance),
         )
         return _Fit(noise, row_scale, *errors)
 
     def rounded(self, fit: _Fit) -> QuantisedMatrix:
         """The int8 matrix of a fit."""
         scale = fit.row_scale
-        inverse = np.divide(1, scale, out=np.zeros_like(scale), where=scale > 0)[:, None]
-        weights = np.empty(self.matrix.shape, dtype=np.int8)
-        for rows in row_blocks(weights):
-            weights[rows] = np.clip(np.rint(self.matrix[rows] * inverse[rows]), -PEAK, PEAK)
+        round_rows = self.feedback.round if self.feedback else nearest
+        weights = round_rows(self.matrix, scale, PEAK)
         _plant(weights, scale, fit.noise.slices)
         return QuantisedMatrix(
             weights, scale, self.input_scale, self.rotation, fit.noise.slices, fit.noise_error,
@@ -261,19 +240,12 @@ class _Scaled:
         return importance
 
 
-def quantise_embedding(
-    table: FloatMatrix, noise: NoiseModel, *, equalise: bool = True
-) -> QuantisedMatrix:
-    """Quantise a (hidden, vocabulary) table with one scale per token, so that no token coarsens another.
+def _scaled_table(table: FloatMatrix) -> _Scaled:
+    """A (hidden, vocabulary) table with one scale per token, so that no token coarsens another.
 
     Rows are first brought to one root mean square over tokens of norm 1 (that is the row scale's share), then every
     token's column gets the scale that lets its largest entry be 127.
     """
-    scaled = _scaled_table(np.array(table, dtype=np.float32))
-    return scaled.rounded(scaled.fit(noise, (), (), equalise))
-
-
-def _scaled_table(table: FloatMatrix) -> _Scaled:
     _check_finite(table)
     tokens = _or_one(np.sqrt(np.einsum("ij,ij->j", table, table, dtype=np.float64)))
     columns = np.zeros(table.shape[1], dtype=np.float32)
@@ -292,6 +264,7 @@ def quantise_group(
     gains: Sequence[float] = (),
     input_scale: FloatMatrix | None = None,
     rotation: int = 1,
+    energies: NDArray[np.float64] | None = None,
     max_error: float = DEFAULT_MAX_ERROR,
     equalise: bool = True,
     consume: bool = False,
@@ -301,7 +274,8 @@ def quantise_group(
     Noise and rounding together must stay within `max_error` of the output. Rounding has a floor that no number of parts
     gets under: where it is too high for that, the fewest parts do whose noise is at most half the limit.
 
-    Input scale, rotation and gains are for linear groups; an embedding has its own scales, and its inputs are one-hot.
+    Input scale, rotation, energies and gains are for linear groups; an embedding has its own scales, and its inputs are
+    one-hot.
 
     Args:
         consume: `weight` is float32, contiguous and of no use to the caller any more.
@@ -311,7 +285,10 @@ def quantise_group(
         QuantisationError: as `quantise`.
     """
     matrix = weight if consume else np.array(weight, dtype=np.float32)
-    scaled = _scaled_table(matrix) if embedding else _Scaled.of(matrix, input_scale, rotation)
+    if embedding:
+        scaled = _scaled_table(matrix)
+    else:
+        scaled = _Scaled.of(matrix, input_scale, rotation, energies)
     inputs = weight.shape[1]
     best, tolerable = math.inf, None
     for count in range(fewest_parts(inputs, parameters), min(MAX_PARTS, inputs) + 1):
@@ -355,7 +332,7 @@ def _check_finite(weight: FloatMatrix) -> None:
         )
 
 
-def _norms(scaled: FloatMatrix, slices: Slices) -> NDArray[np.float64]:
+def _norms(scaled: FloatMatrix, slices: Sequence[tuple[int, int]]) -> NDArray[np.float64]:
     """L2 norm of every row in every part: (m, p)."""
     parts = [scaled[:, a:b] for a, b in slices]
     squares = [np.einsum("ij,ij->i", part, part, dtype=np.float64) for part in parts]
@@ -363,12 +340,15 @@ def _norms(scaled: FloatMatrix, slices: Slices) -> NDArray[np.float64]:
     return norms
 
 
-def _best_cap(norms: NDArray[np.float64], cost: NDArray[np.float64], noise: NoiseModel) -> float:
+def _best_cap(
+    norms: NDArray[np.float64], cost: NDArray[np.float64], noise: NoiseModel, rounding: float
+) -> float:
     """The cap of smallest predicted error.
 
     Args:
         norms: of the int8 rows at a peak of 127, (m, p).
         cost: a_i r_i^2, (m,).
+        rounding: f / 12.
     """
     longest = norms.max(axis=1)
     if not longest.max() > 0:
@@ -379,11 +359,13 @@ def _best_cap(norms: NDArray[np.float64], cost: NDArray[np.float64], noise: Nois
         shrink = np.minimum(1, cap / np.maximum(longest, 1e-9))
         bounds = (norms * shrink[:, None]).max(axis=0)
         variance = noise.variance(bounds, PEAK * float(shrink.max()))
-        errors.append(float((cost / shrink**2).sum()) * (_ROUNDING_VARIANCE + variance))
+        errors.append(float((cost / shrink**2).sum()) * (rounding + variance))
     return float(caps[int(np.argmin(errors))])
 
 
-def _plant(weights: NDArray[np.int8], row_scale: NDArray[np.float32], slices: Slices) -> None:
+def _plant(
+    weights: NDArray[np.int8], row_scale: NDArray[np.float32], slices: Sequence[tuple[int, int]]
+) -> None:
     """Give every part a weight that is not zero, where it harms least."""
     for start, stop in slices:
         if not weights[:, start:stop].any():

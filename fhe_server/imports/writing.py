@@ -26,7 +26,7 @@ from fhe_protocol.parameters import HintParameters, parameters_by_name
 from fhe_server.artefact import Artefact
 from fhe_server.errors import ArtefactError, DiskSpaceError
 from fhe_server.home import private_folder
-from fhe_server.imports.calibration import Observed, input_scale, observe, scaled_gains
+from fhe_server.imports.calibration import Observed, calibrated, observe
 from fhe_server.imports.checkpoint import Checkpoint, Source, open_checkpoint
 from fhe_server.imports.client_files import local_tensors, write_configs, write_tokenizer
 from fhe_server.imports.hints import write_hints
@@ -174,18 +174,14 @@ class _Writer:
         modules = [self._checkpoint.model.get_submodule(m.module) for m in group.members]
         weight = group_matrix(modules)
         members = [member.outputs for member in group.members]
-        scale = None if seen is None else input_scale(weight, members, seen.rms)
         rotates = self._options.rotate and group.kind == "linear"
         return quantise_group(
             weight,
             self._parameters,
             embedding=group.kind == "embedding",
             members=members,
-            gains=()
-            if seen is None or scale is None
-            else scaled_gains(weight, members, seen, scale),
-            input_scale=scale,
             rotation=rotation_order(group.inputs) if rotates else 1,
+            **({} if seen is None else calibrated(weight, members, seen)),
             max_error=self._options.max_error,
             equalise=self._options.equalise,
             consume=True,

@@ -12,7 +12,12 @@ import pytest
 import torch
 
 from fhe_server.errors import CheckpointError, QuantisationError, ServerError
-from fhe_server.imports.calibration import MAX_TOKENS, input_scale, observe
+from fhe_server.imports.calibration import (
+    MAX_TOKENS,
+    input_scale,
+    observe,
+    scaled_energies,
+)
 from fhe_server.imports.calibration_text import MAX_TEXT_BYTES, calibration_text
 from fhe_server.imports.tracing import trace_groups
 from tests.tiny_models import CONTEXT, tiny_model, tiny_tokenizer
@@ -110,12 +115,14 @@ def test_scales_minimise_the_product_of_norms() -> None:
     spread = np.exp(rng.normal(size=64))
     weight = (rng.normal(size=(48, 64)) / spread**0.3).astype(np.float32)
     rms = spread / np.linalg.norm(spread)
+    # What the text showed, and a part of a typical input's energy for what another text may show.
+    due = np.sqrt(rms**2 + 0.3 * np.exp(np.log(rms**2).mean()))
 
     def product(c: Any) -> float:
-        return float(np.linalg.norm(weight / c) * np.linalg.norm(c * rms))
+        return float(np.linalg.norm(weight / c) * np.linalg.norm(c * due))
 
     scale = input_scale(weight, [48], rms)
-    best = float(np.linalg.norm(weight, axis=0) @ rms)  # by Cauchy-Schwarz
+    best = float(np.linalg.norm(weight, axis=0) @ due)  # by Cauchy-Schwarz
     assert best <= product(scale) <= 1.01 * best < 0.9 * product(np.ones(64))
 
 
@@ -128,6 +135,22 @@ def test_scales_lie_on_a_coarse_grid_that_float_noise_does_not_cross() -> None:
     np.testing.assert_allclose(np.log2(scale) * 4, np.rint(np.log2(scale) * 4), atol=1e-5)
     noisy = rms * (1 + 1e-13 * rng.normal(size=300))
     assert (input_scale(weight, [16], noisy) == scale).all()
+
+
+def test_sizes_of_scaled_inputs_lie_on_the_same_grid_and_are_never_zero() -> None:
+    rng = np.random.default_rng(5)
+    rms = np.exp(rng.normal(size=300))
+    rms[7] = 0
+    scale = np.exp2(np.rint(rng.normal(size=300))).astype(np.float32)
+    energies = scaled_energies(rms, scale)
+    np.testing.assert_allclose(np.log2(energies) * 4, np.rint(np.log2(energies) * 4), atol=1e-9)
+    noisy = rms * (1 + 1e-13 * rng.normal(size=300))
+    assert (scaled_energies(noisy, scale) == energies).all()
+    large = rms > 3 * np.median(rms)
+    due = (scale[large] * rms[large]) ** 2
+    np.testing.assert_allclose(energies[large], due, rtol=0.15)
+    assert energies.min() > 0
+    assert (scaled_energies(0 * rms, scale) > 0).all()
 
 
 def test_a_module_counts_by_its_columns_not_by_its_size() -> None:

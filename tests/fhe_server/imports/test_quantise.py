@@ -14,13 +14,8 @@ from numpy.typing import NDArray
 from fhe_client.model.encrypted_layers import rotated as client_rotated
 from fhe_protocol.parameters import HINT_1024_24
 from fhe_server.errors import QuantisationError, UnsupportedModelError
-from fhe_server.imports.quantise import (
-    NoiseModel,
-    cut,
-    quantise,
-    quantise_embedding,
-    quantise_group,
-)
+from fhe_server.imports.noise import NoiseModel, cut
+from fhe_server.imports.quantise import quantise, quantise_group
 from fhe_server.imports.rotation import rotated, rotation_order
 
 
@@ -125,7 +120,7 @@ def test_an_input_scale_is_taken_out_before_rounding() -> None:
 def test_an_outlier_token_does_not_coarsen_the_rest_of_the_table() -> None:
     table = normal(32, 400)
     table[:, 7] *= 1000
-    result = quantise_embedding(table, noise(400, embedding=True))
+    result = quantise(table, noise(400, embedding=True))
     relative = np.linalg.norm(result.dequantised() - table, axis=0) / np.linalg.norm(table, axis=0)
     assert relative.max() < 0.02
     assert result.input_scale is not None
@@ -134,7 +129,7 @@ def test_an_outlier_token_does_not_coarsen_the_rest_of_the_table() -> None:
 
 def test_a_one_hot_input_is_bounded_by_the_peak_so_its_noise_is_small() -> None:
     table = normal(64, 30_000)
-    assert quantise_embedding(table, noise(30_000, embedding=True)).noise_error < 0.01
+    assert quantise(table, noise(30_000, embedding=True)).noise_error < 0.01
     assert quantise(table, noise(30_000)).noise_error > 0.05
 
 
@@ -185,8 +180,8 @@ def test_wide_matrices_are_split_until_the_noise_is_small_enough() -> None:
 def test_a_token_table_is_split_until_noise_and_rounding_together_fit() -> None:
     table = np.random.default_rng(3).normal(size=(256, 12_000)).astype(np.float32)
     rounding, noise_error = (
-        quantise_embedding(table, noise(12_000, embedding=True)).rounding_error,
-        [quantise_embedding(table, noise(12_000, p, True)).noise_error for p in (1, 2)],
+        quantise(table, noise(12_000, embedding=True)).rounding_error,
+        [quantise(table, noise(12_000, p, True)).noise_error for p in (1, 2)],
     )
     assert noise_error[1] < 0.8 * noise_error[0]
     limit = 0.5 * (math.hypot(rounding, noise_error[0]) + math.hypot(rounding, noise_error[1]))
