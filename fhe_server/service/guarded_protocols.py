@@ -1,5 +1,8 @@
 """uvicorn's two protocols with a stop-watch: what dribbles, stalls or never ends is cut (slow-loris and its kin).
 
+What costs its sender little and us much is counted: requests sent ahead, pieces of a message, pings. And where all
+connections are taken, the one that has been of no use for longest gives way.
+
 Timers run only while something is unfinished, so a round that comes in one piece costs two comparisons. When the
 server is asked to end, a WebSocket finishes the round that is under way before it closes.
 """
@@ -7,16 +10,26 @@ server is asked to end, a WebSocket finishes the round that is under way before 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import socket
+from contextlib import suppress
+from typing import Any, ClassVar
 
+from httptools import HttpParserError
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
 
-from fhe_server.service.limits import Limits
+from fhe_server.service.limits import Limits, connections_that_fit
 
 _GOING_AWAY = 1001
 _LAST_LOOK_S = 0.1
 _STEP_BYTES = 65_536
+_MOST_AHEAD = 8
+"""Requests that wait for the answer to an earlier one; uvicorn would read on and keep any number."""
+_MOST_FRAGMENTS = 16_384
+"""Pieces of one message: a 40 MB query in pieces of 4 KB has 10,000."""
+_MOST_PINGS = 1000
+"""Between two messages: those of a proxy, every twenty seconds, for hours."""
 _HEAD_TOO_LARGE = "The head of the request is too large."
 
 
@@ -94,14 +107,33 @@ class ReaderWatch:
             self._on_stalled()
 
 
+def _notice_a_dead_peer(sock: socket.socket | None) -> None:
+    """A laptop that sleeps, or lost its network, says nothing; without this it would keep its place for an hour."""
+    if sock is None:
+        return
+    with suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
+            if hasattr(socket, name):
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
 class GuardedHttp(HttpToolsProtocol):
-    """HTTP/1.1 with bounded heads, bodies that must flow, and readers that must read."""
+    """HTTP/1.1 with bounded heads, bodies that must flow, and readers that must read.
+
+    Attributes:
+        quiet: connections of this server that wait for a request, in the order in which they began to.
+    """
 
     limits = Limits()
+    quiet: ClassVar[dict[GuardedHttp, None]] = {}
 
     def connection_made(self, transport: Any) -> None:
         """See asyncio.Protocol."""
         super().connection_made(transport)
+        _notice_a_dead_peer(transport.get_extra_info("socket"))
+        self.quiet[self] = None
+        self._make_room()
         self._late = StopWatch(self.loop, self._cut)
         self._stalled = ReaderWatch(self.loop, transport, self._cut)
         self._head_bytes = 0  # since the request began, or its body last grew
@@ -111,7 +143,15 @@ class GuardedHttp(HttpToolsProtocol):
         """See asyncio.Protocol."""
         self._late.stop()
         self._stalled.stop()
+        self.quiet.pop(self, None)
         super().connection_lost(exc)
+
+    def _make_room(self) -> None:
+        """An attacker, too, can only hold a connection by using it."""
+        if len(self.connections) > connections_that_fit(self.limits.max_connections):
+            oldest = next(iter(self.quiet))
+            del self.quiet[oldest]
+            oldest._cut()
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
@@ -122,7 +162,16 @@ class GuardedHttp(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head is whole; a body may follow."""
         self._late.start(self.limits.transfer_seconds)
+        self.quiet.pop(self, None)
+        if len(self.pipeline) >= _MOST_AHEAD:
+            raise HttpParserError("too many requests at once")
         super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """An answer has left."""
+        super().on_response_complete()
+        if not self.pipeline and not self.transport.is_closing():
+            self.quiet[self] = None
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
@@ -190,6 +239,7 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
         self._stalled = ReaderWatch(self.loop, transport, self._cut)
         self._idle = StopWatch(self.loop, self._end_idle)
         self._unanswered = 0
+        self._pings = 0
         self._draining = False
         self._idle.start(self.limits.idle_seconds)
         self._last = self.loop.time()
@@ -232,6 +282,22 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
     def note_message(self) -> None:
         """A message waits for its answer."""
         self._unanswered += 1
+        self._pings = 0
+
+    def handle_cont(self, event: Frame) -> None:
+        """A piece of a message. Empty ones would never reach the limit of its bytes."""
+        if len(self.frames) < _MOST_FRAGMENTS:
+            super().handle_cont(event)
+        else:
+            self._cut()
+
+    def handle_ping(self) -> None:
+        """Answered; but the answers to a flood, left unread, would pile up here."""
+        self._pings += 1
+        if self._pings <= _MOST_PINGS:
+            super().handle_ping()
+        else:
+            self._cut()
 
     def note_answer(self) -> None:
         """An answer has left, for a server that is ending perhaps the last one."""
@@ -283,7 +349,7 @@ def guarded(
     """The two protocols for a server with these limits."""
 
     class Http(GuardedHttp):
-        pass
+        quiet: ClassVar[dict[GuardedHttp, None]] = {}
 
     class Socket(web_socket):  # type: ignore[misc, valid-type]  # a class as an argument
         pass

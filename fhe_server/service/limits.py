@@ -35,6 +35,22 @@ class Limits:
     drain_seconds: float = 30.0
 
 
+def most_open(count: int) -> int:
+    """How many connections of any kind may be open where `count` of them may be for rounds."""
+    return 2 * count
+
+
+def connections_that_fit(count: int) -> int:
+    """As many, or fewer where this process may not have so many files."""
+    try:
+        import resource
+    except ImportError:
+        return most_open(count)
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    room = max(soft // 2, soft - _OTHER_FILES)
+    return most_open(count) if soft == resource.RLIM_INFINITY else min(most_open(count), room)
+
+
 def allow_connections(count: int) -> None:
     """Raise this process's limit of open files so far that twice `count` connections fit, where the system lets us.
 
@@ -46,7 +62,7 @@ def allow_connections(count: int) -> None:
     except ImportError:  # Windows has no such limit
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 2 * count + _OTHER_FILES
+    wanted = most_open(count) + _OTHER_FILES
     if hard != resource.RLIM_INFINITY:
         wanted = min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -185,6 +185,7 @@ def _rereader(options: ServeOptions) -> Callable[[], tuple[Limits, BatchLimits]]
 
     def again() -> tuple[Limits, BatchLimits]:
         settings = reread()
+        allow_connections(settings.max_connections)
         logs.set_up(settings.log_format, settings.log_level, settings.log_file)
         return limits_of(settings), batch_limits_of(settings)
 

@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import numpy as np
@@ -238,6 +238,86 @@ def cut_while_sending(sock: socket.socket, frame: bytes) -> bool:
         except OSError:  # reset, or broken pipe
             return True
     return False
+
+
+def test_pieces_of_nothing_are_cut(folder: Path, manifest: Manifest) -> None:
+    """They never reach the limit of a message's bytes, and each is kept. It is not the timers that end it."""
+    piece = b"\x00\x80\0\0\0\0" * 10_000
+    sent, most = 0, 32 << 20  # more than the system's buffers hold
+    with running_app(create_app({"tiny": ServedModel(Artefact(folder))})) as usual:
+        with closing(web_socket(usual, manifest)) as sock, suppress(ConnectionError):
+            sock.sendall(b"\x02\x80\0\0\0\0")
+            while sent < most:
+                sock.sendall(piece)
+                sent += len(piece)
+        assert sent < most
+        assert healthy(usual)
+
+
+def test_a_flood_of_pings_is_cut_and_those_of_a_proxy_are_answered(
+    folder: Path, manifest: Manifest
+) -> None:
+    size = answer_size(manifest.groups[0], 1)
+    ping, pong = b"\x89\x80\0\0\0\0", b"\x8a\0"
+    with running_app(create_app({"tiny": ServedModel(Artefact(folder))})) as usual:
+        with closing(web_socket(usual, manifest)) as sock:
+            for number in range(2):
+                sock.sendall(ping * 600)
+                assert receive(sock, 1200) == pong * 600
+                sock.sendall(masked_frame(query(manifest, number)))
+                assert len(receive(sock, 2 + size)) == 2 + size
+            sock.sendall(ping * 1001)
+            until_closed(sock)  # raises if it stays open
+        assert healthy(usual)
+
+
+def test_requests_sent_ahead_are_answered_in_order_but_not_any_number(
+    server: RunningServer,
+) -> None:
+    """Each waits in memory, and uvicorn reads more after every answer: gigabytes from a stranger."""
+    ask = b"GET /v1/health HTTP/1.1\r\nHost: x\r\n%b\r\n"
+    with closing(connect(server)) as sock:
+        sock.sendall(ask % b"" * 2 + ask % b"Connection: close\r\n")
+        assert until_closed(sock).count(b"200 OK") == 3
+    with closing(connect(server)) as sock:
+        with suppress(ConnectionError):
+            sock.sendall(ask % b"" * 5000)
+        assert until_closed(sock).count(b"200 OK") < 5000
+    assert healthy(server)
+
+
+def test_whoever_says_nothing_gives_way(folder: Path, manifest: Manifest) -> None:
+    """Strangers may take every connection there is; then the quiet ones go first, and rounds go on."""
+
+    def quiet(server: RunningServer) -> socket.socket:
+        sock = connect(server)
+        sock.sendall(b"GET /v1/health HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"200 OK" in whole_answer(sock)
+        return sock
+
+    app = create_app({"tiny": ServedModel(Artefact(folder))}, limits=Limits(max_connections=4))
+    size = answer_size(manifest.groups[0], 1)
+    with running_app(app) as server, ExitStack() as held:
+        chat = held.enter_context(closing(web_socket(server, manifest)))
+        before = [held.enter_context(closing(quiet(server))) for _ in range(8)]
+        after = [held.enter_context(closing(quiet(server))) for _ in range(8)]
+        assert [until_closed(sock) for sock in before] == [b""] * 8
+        chat.sendall(masked_frame(query(manifest)))
+        assert len(receive(chat, 2 + size)) == 2 + size
+        after[-1].sendall(b"GET /v1/health HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"200 OK" in whole_answer(after[-1])
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="needs Linux")
+def test_the_system_looks_whether_a_silent_peer_is_there(
+    server: RunningServer, manifest: Manifest
+) -> None:
+    """A laptop that lost its network would keep its place for an hour."""
+    with closing(web_socket(server, manifest)) as sock:
+        ends = [f"0100007F:{port:04X}" for port in (server.port, sock.getsockname()[1])]
+        lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
+        (timer,) = (line[5] for line in lines if line[1:3] == ends)
+        assert timer.startswith("02:")  # the one of SO_KEEPALIVE
 
 
 def test_a_reader_that_does_not_read_is_cut(server: RunningServer, manifest: Manifest) -> None:
