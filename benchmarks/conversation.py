@@ -59,8 +59,10 @@ class ClearTwin:
     def close(self) -> None:
         """End the child."""
         assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.close()
         self._process.wait(30)
+        self._process.stdout.close()
 
 
 def serve_clear(checkpoint: str, threads: int, kind: str) -> None:
