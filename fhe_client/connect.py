@@ -4,31 +4,34 @@
 
 Under the scheme `glwe` keys are made and uploaded where hints are downloaded and audited under `hint`.
 
-Importing torch and transformers takes seconds, so it happens on a thread of its own from the start; the model is built
-while the first window of pads is prepared. Every step can be cancelled. Nothing of the user's is sent before all of it
-is done.
+Importing torch and transformers takes seconds, so it happens on a thread of its own from the start, and so do the
+model and the first window of pads where last time tells which they will be (preparing.py). Every step can be cancelled.
+Nothing of the user's is sent before all of it is done.
 """
 
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any
 
+from fhe_client.background import Background
 from fhe_client.chat_events import Callbacks, CancelledError, ConnectOptions, Status, schemes
 from fhe_client.environment import quiet_libraries
 from fhe_client.errors import TacitaError
 from fhe_client.home import Home
 from fhe_client.keys import MasterKey
 from fhe_client.local_server import DEFAULT_MODEL, LocalServer, is_imported, pull_model
+from fhe_client.preparing import Material, Preparing, build_model, import_heavy_modules
 
 if TYPE_CHECKING:
+    from fhe_client.crypto.session import InferenceSession
     from fhe_client.glwe.http_channel import HttpGlweChannel
     from fhe_client.glwe.keys import GlweKeys
+    from fhe_client.model.hybrid import HybridModel
     from fhe_client.network.catalogue import ServerInfo
     from fhe_client.network.hint_store import HintFile
     from fhe_client.network.meter import TrafficMeter
@@ -37,22 +40,8 @@ if TYPE_CHECKING:
     from fhe_client.open_chat import OpenChat
     from fhe_protocol.manifest import Manifest
 
-T = TypeVar("T")
 _FIRST_TRIES = 2
 """Attempts at the first request: a wrong address should be said soon."""
-
-
-def import_heavy_modules() -> None:
-    """Import torch, transformers and what builds a model. Takes seconds; safe to call from any thread, and again."""
-    quiet_libraries()
-    from fhe_client.model.lean_imports import prepare_transformers, without_compiler
-
-    prepare_transformers()
-    with without_compiler():
-        import fhe_client.model.skeleton
-        import fhe_client.open_chat
-
-    del fhe_client
 
 
 def open_chat(
@@ -92,6 +81,7 @@ class _Opening:
         from fhe_client.network.meter import TrafficMeter
 
         imports = Background(import_heavy_modules)
+        ahead = self._foresee(undo)
         meter = TrafficMeter()
         local = self._local_server(undo) if self.options.url is None else None
         self._status("connecting")
@@ -105,8 +95,47 @@ class _Opening:
         hints = self._hints(manifest, connection) if self.options.scheme == "hint" else None
         if hints is not None:
             self._audit(manifest, connection, hints)
+        if hints is not None and (ahead is None or ahead.digest != manifest.digest):
+            if ahead is not None:
+                ahead.close()
+            ahead = self._prepare(undo, manifest, folder, hints)
         imports.result(self._check_stop)
-        return self._assemble(undo, manifest, folder, hints, connection, local, info)
+        return self._assemble(undo, manifest, folder, ahead, connection, local, info)
+
+    def _foresee(self, undo: contextlib.ExitStack) -> Preparing | None:
+        """What is needed if the server serves what it served last time, begun before it is asked."""
+        if self.options.scheme != "hint":
+            return None
+        with contextlib.suppress(TacitaError):  # what is wrong is told where it matters
+            known = self._known()
+            if known is not None:
+                return self._prepare(undo, *known)
+        return None
+
+    def _known(self) -> tuple[Manifest, Path, HintFile] | None:
+        """Manifest, files and hints of last time, if all of them are here and the hints have passed the audit."""
+        from fhe_client.network.catalogue import ClientFiles
+        from fhe_client.network.hint_store import HintStore
+        from fhe_client.network.origin import parse_origin
+        from fhe_client.network.pins import LOCAL_SERVER
+
+        url, pins = self.options.url, self._pins()
+        server = LOCAL_SERVER if url is None else parse_origin(url).url
+        model = self.options.model or (DEFAULT_MODEL if url is None else "")
+        digest = pins.all().get(server, {}).get(model)
+        found = None if digest is None else HintStore(self.home.cache).recall(digest)
+        if found is None or not pins.is_audited(found[0]):
+            return None
+        folder = ClientFiles(self.home.cache).find(found[0], self.callbacks.should_stop)
+        return None if folder is None else (found[0], folder, found[1])
+
+    def _prepare(
+        self, undo: contextlib.ExitStack, manifest: Manifest, folder: Path, hints: HintFile
+    ) -> Preparing:
+        slots = self.options.window_slots
+        made = Preparing(Material(manifest, folder, hints, self.key, slots))
+        undo.callback(made.close)
+        return made
 
     def _local_server(self, undo: contextlib.ExitStack) -> LocalServer:
         model = self.options.model or DEFAULT_MODEL
@@ -227,15 +256,12 @@ class _Opening:
         undo: contextlib.ExitStack,
         manifest: Manifest,
         folder: Path,
-        hints: HintFile | None,
+        prepared: Preparing | None,
         connection: ServerConnection,
         local: LocalServer | None,
         info: ServerInfo,
     ) -> OpenChat:
-        from fhe_client.crypto.session import InferenceSession
         from fhe_client.glwe.session import GlweSession
-        from fhe_client.model.files import read_model_files
-        from fhe_client.model.hybrid import build_hybrid
         from fhe_client.open_chat import ChatParts, ConversationChannel, OpenChat, follow_passes
         from fhe_client.pace import Pace
         from fhe_client.text.chat import Chat
@@ -243,29 +269,19 @@ class _Opening:
         pace = Pace()
         report = follow_passes(pace, self.callbacks.on_round)
         session: InferenceSession | GlweSession
-        if hints is None:
-            keys, rounds = self._glwe_keys(undo, manifest, connection)
-            channel = ConversationChannel(rounds, self.callbacks.on_status, local)
-            session = GlweSession(manifest, channel, keys, on_round=report)
+        if prepared is None:
+            keys, uploaded = self._glwe_keys(undo, manifest, connection)
+            channel = ConversationChannel(uploaded, self.callbacks.on_status, local)
+            session = glwe = GlweSession(manifest, channel, keys, on_round=report)
+            building = Background(lambda: build_model(manifest, folder, glwe))
+            hybrid, files = building.result(self._check_stop)
         else:
-            channel = ConversationChannel(
-                connection.open_rounds(manifest), self.callbacks.on_status, local
-            )
-            slots = self.options.window_slots
-            session = InferenceSession(
-                manifest, channel, hints, self.key, window_slots=slots, on_round=report
-            )
+            rounds = connection.open_rounds(manifest)
+            channel = ConversationChannel(rounds, self.callbacks.on_status, local)
+            prepared.line.connect(channel, report)
+            session, (hybrid, files) = self._await(prepared)
         undo.callback(channel.close)
         undo.callback(session.close)
-
-        def build() -> tuple[Any, Any]:
-            files = read_model_files(folder, manifest)
-            return build_hybrid(manifest, files, session), files
-
-        building = Background(build)
-        if isinstance(session, InferenceSession):
-            session.prepare(self._progress("preparing_keys"))
-        hybrid, files = building.result(self._check_stop)
         meter = connection.meter
         chat = Chat(hybrid, files, lambda: _both_ways(meter))
         undo.callback(chat.close)
@@ -288,6 +304,14 @@ class _Opening:
             )
         )
 
+    def _await(self, prepared: Preparing) -> tuple[InferenceSession, tuple[HybridModel, Any]]:
+        """The session with its first window, and the model with its files."""
+        self._status("preparing_keys")
+        session = prepared.session(lambda: self._status("preparing_keys", *prepared.progress))
+        model = prepared.model(self._check_stop)
+        self._check_stop()
+        return session, model
+
     def _status(self, state: str, done: int = 0, total: int = 0, unit: str = "items") -> None:
         self._check_stop()
         self.callbacks.on_status(Status(state, done, total, unit))
@@ -308,31 +332,6 @@ def shortest_round_trip(connection: ServerConnection) -> float:
         connection.health()
         seconds.append(time.perf_counter() - began)
     return min(seconds)
-
-
-class Background(Generic[T]):
-    """One call on a thread of its own, whose result or exception is collected later."""
-
-    def __init__(self, work: Callable[[], T]) -> None:
-        self._value: T | None = None
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, args=(work,), daemon=True)
-        self._thread.start()
-
-    def _run(self, work: Callable[[], T]) -> None:
-        try:
-            self._value = work()
-        except BaseException as error:
-            self._error = error
-
-    def result(self, check_stop: Callable[[], None]) -> T:
-        """Wait for the end; `check_stop` may raise meanwhile, and the work then ends unheard."""
-        while self._thread.is_alive():
-            self._thread.join(0.1)
-            check_stop()
-        if self._error is not None:
-            raise self._error
-        return self._value  # type: ignore[return-value]  # None is a value of T wherever there is no error
 
 
 def _both_ways(meter: TrafficMeter) -> tuple[int, int]:

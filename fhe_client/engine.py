@@ -336,9 +336,9 @@ def _versions() -> dict[str, str]:
 def _warm_up() -> None:
     """Import what a chat needs while the user still reads. A failure shows where it matters: in `connect`."""
     with contextlib.suppress(Exception):
-        import fhe_client.connect
+        import fhe_client.preparing
 
-        fhe_client.connect.import_heavy_modules()
+        fhe_client.preparing.import_heavy_modules()
 
 
 def _take_over_stdout() -> BinaryIO:

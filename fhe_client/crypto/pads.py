@@ -10,6 +10,7 @@ How the products are computed, and which way is faster on this machine, is `prod
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Protocol
 
@@ -47,24 +48,75 @@ def prepare_window(
     count: int,
     on_part: Callable[[int, int], None] | None = None,
     check: Callable[[], None] | None = None,
+    threads: int = 1,
 ) -> Window:
     """Pads of slots first .. first + count - 1 for every part.
 
     Args:
         on_part: called with (parts done, parts) after each; whatever it raises ends the work and erases the window.
         check: called often within a part, too, for what it raises: a wide part of a large model takes seconds.
+        threads: that share the parts, this one among them.
     """
     window = Window(part_shapes(manifest), first, count)
-    slots = np.arange(first, first + count)
-    try:
-        for index in range(len(manifest.parts)):
-            fill_part(manifest, secrets, hints, index, slots, *window.fill(index), check)
-            if on_part is not None:
-                on_part(index + 1, len(manifest.parts))
-    except BaseException:
+    filling = _Filling(manifest, secrets, hints, window, on_part, check or _go_on)
+    helpers = [threading.Thread(target=filling.run, daemon=True) for _ in range(threads - 1)]
+    for helper in helpers:
+        helper.start()
+    filling.run()
+    for helper in helpers:
+        helper.join()  # nobody may write into a window that was erased
+    if filling.failure is not None:
         window.wipe()
-        raise
+        raise filling.failure
     return window
+
+
+class _Filling:
+    """The parts of a window that are still to be filled, for several threads. The largest come first."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        secrets: EpochSecrets,
+        hints: HintSource,
+        window: Window,
+        on_part: Callable[[int, int], None] | None,
+        check: Callable[[], None],
+    ) -> None:
+        self.failure: BaseException | None = None
+        self._of = (manifest, secrets, hints)
+        self._window = window
+        self._on_part = on_part
+        self._outer_check = check
+        self._slots = np.arange(window.first, window.first + window.count)
+        work = [3 * n + 2 * m for n, m in part_shapes(manifest)]
+        self._todo = iter(sorted(range(len(work)), key=lambda k: -work[k]))
+        self._done, self._total = 0, len(work)
+        self._lock = threading.Lock()
+
+    def run(self) -> None:
+        """Fill parts until there are none, or until one fails."""
+        try:
+            while (index := self._next()) is not None:
+                fill_part(*self._of, index, self._slots, *self._window.fill(index), self._check)
+                self._count()
+        except BaseException as error:
+            self.failure = self.failure or error
+
+    def _next(self) -> int | None:
+        with self._lock:
+            return None if self.failure is not None else next(self._todo, None)
+
+    def _count(self) -> None:
+        with self._lock:
+            self._done += 1
+            if self._on_part is not None:
+                self._on_part(self._done, self._total)
+
+    def _check(self) -> None:
+        if self.failure is not None:
+            raise self.failure  # another thread's: this one need not go on
+        self._outer_check()
 
 
 def fill_part(

@@ -1,4 +1,4 @@
-"""Makes windows ahead of need: the first in the foreground, later ones in one background thread.
+"""Makes windows ahead of need: the first in the foreground, by two threads, later ones in one background thread.
 
 The thread works while the user reads or types and rests while a reply is made, until the window in use is half spent:
 on a machine with two cores it would otherwise cost every token of the next seconds a third of its speed.
@@ -26,6 +26,9 @@ FIRST_SLOTS = 64
 _QUIET_S = 0.4
 """A pause in the rounds after which the user counts as reading."""
 _NICE = 10
+_AT_ONCE = 2
+"""Threads that make a window that is waited for. Half of their time passes outside Python, where they do not wait for
+each other."""
 
 
 class WindowMaker:
@@ -74,7 +77,7 @@ class WindowMaker:
 
     def begin(self, on_progress: Progress | None = None) -> None:
         """Make the first window in this thread."""
-        self._ready = self._make(on_progress)
+        self._ready = self._make(on_progress, _AT_ONCE)
 
     def take(self) -> Window:
         """The next window, waiting for it where it is not ready; starts on the one after it.
@@ -87,7 +90,7 @@ class WindowMaker:
         self._wait()
         window, self._ready = self._ready, None
         if window is None:
-            window = self._make(None)
+            window = self._make(None, _AT_ONCE)
         self._start()
         return window
 
@@ -120,6 +123,7 @@ class WindowMaker:
 
     def _start(self) -> None:
         self._urgent.clear()
+        self._last_use = time.monotonic()  # a question may be waiting for the window just taken
         self._thread = threading.Thread(target=self._work, name="window-maker", daemon=True)
         self._thread.start()
 
@@ -142,7 +146,7 @@ class WindowMaker:
                 return
             self._urgent.wait(busy_for)
 
-    def _make(self, on_progress: Progress | None) -> Window:
+    def _make(self, on_progress: Progress | None, threads: int = 1) -> Window:
         def on_part(done: int, total: int) -> None:
             self._check_open()
             if on_progress is not None:
@@ -151,7 +155,14 @@ class WindowMaker:
         secrets, first, count = self._reserve()
         try:
             return prepare_window(
-                self._manifest, secrets, self._hints, first, count, on_part, self._check_open
+                self._manifest,
+                secrets,
+                self._hints,
+                first,
+                count,
+                on_part,
+                self._check_open,
+                threads,
             )
         except SecretWipedError:
             self._check_open()  # closed while a part was being prepared

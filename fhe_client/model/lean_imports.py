@@ -27,7 +27,9 @@ from typing import Any
 _PACKAGE = "transformers"
 _COMPILER = "torch._dynamo"
 _INDEXING = f"{_COMPILER}._trace_wrapped_higher_order_op"
-_lock = threading.RLock()
+_lock = threading.RLock()  # between threads that prepare or open the package
+_placing = threading.Lock()  # held for a moment only, never while something is imported
+_inside: list[int] = []
 
 
 class _Unopened(ModuleType):
@@ -93,18 +95,23 @@ def _take_away() -> None:
 
 @contextlib.contextmanager
 def without_compiler() -> Iterator[None]:
-    """Model classes that are imported inside do not import torch's compiler. Nothing happens where it is there."""
-    with _lock:
-        if _COMPILER in sys.modules:
-            yield
-            return
-        indexing = ModuleType(_INDEXING)
-        indexing.TransformGetItemToIndex = _indexing  # type: ignore[attr-defined]
-        sys.modules[_COMPILER], sys.modules[_INDEXING] = _NoCompiler(), indexing
-        try:
-            yield
-        finally:
-            _take_away()
+    """Model classes that are imported inside do not import torch's compiler. Nothing happens where it is there.
+
+    Several threads may be inside; the last one to leave takes the stand-in away.
+    """
+    _inside.append(1)
+    with _placing:
+        if _COMPILER not in sys.modules:
+            indexing = ModuleType(_INDEXING)
+            indexing.TransformGetItemToIndex = _indexing  # type: ignore[attr-defined]
+            sys.modules[_INDEXING], sys.modules[_COMPILER] = indexing, _NoCompiler()
+    try:
+        yield
+    finally:
+        with _placing:
+            _inside.pop()
+            if not _inside:
+                _take_away()
 
 
 def prepare_transformers() -> None:

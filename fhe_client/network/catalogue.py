@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -153,6 +154,14 @@ class ClientFiles:
                 if on_progress is not None:
                     on_progress(done, total)
         return folder
+
+    def find(self, manifest: Manifest, should_stop: Callable[[], bool] = never) -> Path | None:
+        """The folder if all files of the manifest are there and intact, without asking anyone."""
+        folder = self.folder(manifest)
+        with suppress(OSError):
+            if all(_intact(folder / e.path, e, should_stop) for e in manifest.files):
+                return folder
+        return None
 
     def size(self) -> int:
         """Bytes of all files kept."""

@@ -3,6 +3,11 @@
     <cache>/hints/<manifest digest>.hints        complete; every part had the right digest when it was written
     <cache>/hints/<manifest digest>.part         whole, checked parts so far
     <cache>/hints/<manifest digest>.lock         held while one process downloads
+    <cache>/hints/<manifest digest>.manifest     that manifest, written after its hints were complete
+
+
+Hints that nobody has written to since then need no new check to be used at once; each part is checked when it is read
+the next time, for the window after the first one, in the background.
 
 A part that comes with the wrong digest is dropped and asked for once more; the second time it is an error.
 """
@@ -20,7 +25,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fhe_client.home import private_folder
-from fhe_client.network.disk import cache_lock, check_free_space, remove_tree, storage_errors
+from fhe_client.network.disk import (
+    cache_lock,
+    check_free_space,
+    fresh_file,
+    remove_tree,
+    storage_errors,
+)
 from fhe_client.network.errors import (
     ConnectionLostError,
     NetworkError,
@@ -29,7 +40,8 @@ from fhe_client.network.errors import (
 )
 from fhe_client.network.retries import with_retries
 from fhe_client.network.watched_socket import never
-from fhe_protocol.manifest import Manifest
+from fhe_protocol.errors import ManifestError
+from fhe_protocol.manifest import Manifest, parse_manifest
 
 if TYPE_CHECKING:
     from fhe_client.network.transport import ServerConnection
@@ -49,19 +61,25 @@ class HintsDamagedError(StorageError):
 class HintFile:
     """The hints of one model, complete on disk. Thread-safe; between reads it holds neither memory nor a file.
 
+    Args:
+        untouched: they are as they were when all their digests were right.
+
     Raises:
         HintsDamagedError: it has the wrong size.
     """
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
+    def __init__(self, path: Path, manifest: Manifest, untouched: bool = False) -> None:
         self.path = path
         self._manifest = manifest
         self._checked: set[int] = set()
+        self._trusted = set(range(len(manifest.parts))) if untouched else set()
         if path.stat().st_size != manifest.hint_bytes:
             raise self._damaged()
 
     def read(self, part_index: int) -> NDArray[np.uint16]:
-        """The hint of one part, uint16 (m, N), in an array of its own. Its digest is checked the first time.
+        """The hint of one part, uint16 (m, N), in an array of its own.
+
+        Its digest is checked the first time, or the second time where the file is untouched.
 
         Raises:
             HintsDamagedError: the digest is wrong, or the file is gone.
@@ -91,6 +109,9 @@ class HintFile:
 
     def _is_good(self, part_index: int, hint: NDArray[np.uint16]) -> bool:
         if part_index in self._checked:
+            return True
+        if part_index in self._trusted:
+            self._trusted.discard(part_index)
             return True
         if hashlib.sha256(hint.data).hexdigest() != self._manifest.hint_digests[part_index]:
             return False
@@ -153,8 +174,36 @@ class HintStore:
                     part = target.with_suffix(".part")
                     _Download(manifest, connection, part, report, should_stop).run()
                     os.replace(part, target)
+                    self._remember(manifest)
+                elif not self._manifest_path(manifest).exists():  # an earlier version's hints
+                    self._remember(manifest)
             report(manifest.hint_bytes, manifest.hint_bytes)
-            return HintFile(target, manifest)
+            return HintFile(target, manifest, self._untouched(manifest))
+
+    def recall(self, digest: str) -> tuple[Manifest, HintFile] | None:
+        """The manifest of that digest and its hints, if both are complete on this disk."""
+        try:
+            manifest = parse_manifest((self._root / f"{digest}.manifest").read_bytes())
+            if manifest.digest != digest or not self.has(manifest):
+                return None
+            return manifest, HintFile(self.path(manifest), manifest, self._untouched(manifest))
+        except (OSError, ManifestError, HintsDamagedError):
+            return None
+
+    def _remember(self, manifest: Manifest) -> None:
+        with fresh_file(self._manifest_path(manifest)) as file:
+            file.write(manifest.to_bytes())
+
+    def _untouched(self, manifest: Manifest) -> bool:
+        """Whether the hints were last written before their manifest was: then all their digests were right."""
+        try:
+            written = self.path(manifest).stat().st_mtime_ns
+            return written < self._manifest_path(manifest).stat().st_mtime_ns
+        except OSError:
+            return False
+
+    def _manifest_path(self, manifest: Manifest) -> Path:
+        return self.path(manifest).with_suffix(".manifest")
 
     def size(self) -> int:
         """Bytes of everything kept here."""

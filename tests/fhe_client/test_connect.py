@@ -8,19 +8,23 @@ from collections.abc import Iterator
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
-from fhe_client import environment
+from fhe_client import connect, environment
+from fhe_client.background import Background
 from fhe_client.chat_events import Callbacks, CancelledError, ConnectOptions, Status
-from fhe_client.connect import Background, open_chat
-from fhe_client.crypto.errors import HintAuditError
+from fhe_client.connect import open_chat
+from fhe_client.crypto.errors import HintAuditError, SessionClosedError
 from fhe_client.errors import TacitaError
 from fhe_client.home import Home
 from fhe_client.keys import MasterKey
+from fhe_client.network.catalogue import ClientFiles
 from fhe_client.network.errors import NetworkError
 from fhe_client.network.pins import PinStore
 from fhe_client.open_chat import OpenChat
+from fhe_client.preparing import Material, Preparing
 from fhe_client.text.generation import GenerationOptions
 from fhe_client.text.transcript import Message
 from fhe_protocol.manifest import Manifest, canonical_json, parse_manifest
@@ -96,6 +100,83 @@ def test_first_and_later_openings(server: RunningServer, key: MasterKey, tacita_
     assert PinStore(Home.at(tacita_home).config).all() == {
         server.url: {MODEL: chat.manifest.digest}
     }
+
+
+class Watched(Preparing):
+    """Remembers what was begun, and with which state as the last one told."""
+
+    begun: ClassVar[list[tuple[Watched, list[str]]]] = []
+    told = Told()
+
+    def __init__(self, material: Material) -> None:
+        self.begun.append((self, list(self.told.states)))
+        super().__init__(material)
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch) -> type[Watched]:
+    monkeypatch.setattr(Watched, "begun", [])
+    monkeypatch.setattr(Watched, "told", Told())
+    monkeypatch.setattr(connect, "Preparing", Watched)
+    return Watched
+
+
+def test_a_later_opening_begins_before_the_server_is_asked(
+    server: RunningServer, key: MasterKey, watched: type[Watched]
+) -> None:
+    with opened(server.url, key, watched.told):
+        pass
+    assert watched.begun[0][1][-1] == "auditing"  # nothing is known before
+    watched.told = Told()
+    with opened(server.url, key, watched.told, model=MODEL) as chat:
+        assert chat.ask(QUESTION, OPTIONS).reply_tokens > 0
+    assert [states for _, states in watched.begun[1:]] == [[]]
+
+
+def test_hints_that_were_not_audited_are_not_used_ahead(
+    server: RunningServer, key: MasterKey, watched: type[Watched]
+) -> None:
+    with opened(server.url, key):
+        pass
+    (pins,) = Home.locate().config.glob("*pin*.json")
+    document = json.loads(pins.read_bytes())
+    pins.write_text(json.dumps({**document, "audited": []}))
+    watched.begun.clear()
+    with opened(server.url, key, watched.told, model=MODEL):
+        pass
+    assert [states[-1] for _, states in watched.begun] == ["auditing"]
+
+
+def test_what_was_made_ahead_for_another_model_is_erased_unused(
+    server: RunningServer, key: MasterKey, watched: type[Watched]
+) -> None:
+    with opened(server.url, key):
+        pass
+    with running_server(tiny_artefact(seed=2)) as other, CountingProxy(other.port) as proxy:
+        PinStore(Home.locate().config).accept(proxy.url, chat_manifest())
+        watched.begun.clear()
+        with opened(proxy.url, key, model=MODEL, accept_model_change=True) as chat:
+            ahead, used = (made for made, _ in watched.begun)
+            assert ahead.digest == chat_manifest().digest
+            assert used.digest == chat.manifest.digest != ahead.digest
+            with pytest.raises(SessionClosedError):
+                ahead._session.result().begin_pass(1)
+            assert ahead.line._channel is None  # it never had a way to the server
+            before = other.counters.rounds
+            assert chat.ask(QUESTION, OPTIONS).rounds == other.counters.rounds - before
+
+
+def test_damaged_files_are_not_used_ahead(
+    server: RunningServer, key: MasterKey, watched: type[Watched]
+) -> None:
+    with opened(server.url, key) as chat:
+        folder = ClientFiles(Home.locate().cache).folder(chat.manifest)
+    (folder / "config.json").write_bytes(b"{}")
+    watched.begun.clear()
+    watched.told = Told()
+    with opened(server.url, key, watched.told, model=MODEL) as chat:
+        assert chat.ask(QUESTION, OPTIONS).reply_tokens > 0
+    assert [states for _, states in watched.begun] == [["connecting"]]
 
 
 @pytest.mark.parametrize("state", ["connecting", "downloading_hints", "auditing", "preparing_keys"])

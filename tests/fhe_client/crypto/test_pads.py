@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
 import pytest
 
+from fhe_client.crypto import pads as pads_module
 from fhe_client.crypto.errors import SecretWipedError
 from fhe_client.crypto.pads import fill_part, part_shapes, prepare_window
 from fhe_client.crypto.secrets import EpochSecrets
@@ -136,6 +138,48 @@ def test_secrets_are_wiped_as_soon_as_they_are_used(monkeypatch: pytest.MonkeyPa
     prepare_window(WORLD.manifest, secrets, WORLD, 0, 1)
     assert len(handed) == 5
     assert not any(secret.any() for secret in handed)
+
+
+def test_threads_share_the_parts_and_make_the_same_pads() -> None:
+    secrets, told = epoch(), []
+    alone = prepare_window(WORLD.manifest, secrets, WORLD, 64, 16)
+    shared = prepare_window(
+        WORLD.manifest, secrets, WORLD, 64, 16, lambda *n: told.append(n), threads=3
+    )
+    parts = len(WORLD.manifest.parts)
+    assert told == [(k + 1, parts) for k in range(parts)]
+    for index in range(parts):
+        pads = [w.take_query_pad(index, 0, 16) for w in (alone, shared)]
+        assert np.array_equal(*pads)
+        products = [w.take_hint_product(index, 0, 16) for w in (alone, shared)]
+        assert np.array_equal(*products)
+
+
+def test_what_fails_in_one_thread_ends_the_others_and_erases_the_window(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[Window] = []
+    failed = threading.Event()
+
+    class Kept(Window):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            made.append(self)
+
+    class Hints:
+        def read(self, part: int) -> Any:
+            if not failed.is_set():
+                failed.set()
+                raise OSError("gone")
+            return WORLD.read(part)
+
+    monkeypatch.setattr(pads_module, "Window", Kept)
+    before = threading.active_count()
+    with pytest.raises(OSError, match="gone"):
+        prepare_window(WORLD.manifest, epoch(), Hints(), 0, 4, threads=2)
+    assert threading.active_count() <= before  # nobody is left who could write
+    assert made[0]._wiped
+    assert not any(pads.any() for pads in made[0]._query_pads + made[0]._hint_products)
 
 
 def test_pads_look_uniform() -> None:

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 BUILD = """
 import sys
-from fhe_client.connect import import_heavy_modules
+from fhe_client.preparing import import_heavy_modules
 import_heavy_modules()
 from fhe_client.model.skeleton import build_skeleton
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING

@@ -56,6 +56,10 @@ def downloaded(connection: ServerConnection) -> int:
     return connection.meter.snapshot().of("hints")[1]
 
 
+def kept_bytes(manifest: Manifest) -> int:
+    return manifest.hint_bytes + len(manifest.to_bytes())
+
+
 def test_download_once_and_read(
     tmp_path: Path, manifest: Manifest, connection: ServerConnection, artefact: Path
 ) -> None:
@@ -76,7 +80,7 @@ def test_download_once_and_read(
     assert store.missing_bytes(manifest) == 0
     assert HintStore(tmp_path).ensure(manifest, connection).read(0).size
     assert downloaded(connection) == once
-    assert store.size() == manifest.hint_bytes
+    assert store.size() == kept_bytes(manifest)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
@@ -206,6 +210,58 @@ def test_damage_on_disk_is_found_at_the_first_read_and_repaired(
     store.ensure(manifest, connection).read(2)
 
 
+def backdate(path: Path) -> None:
+    """As if it had been written a minute ago, whatever the resolution of this disk's clock."""
+    then = path.stat().st_mtime_ns - 60 * 10**9
+    os.utime(path, ns=(then, then))
+
+
+def test_untouched_hints_are_checked_at_the_second_read(
+    tmp_path: Path, manifest: Manifest, connection: ServerConnection
+) -> None:
+    store = HintStore(tmp_path)
+    path = store.ensure(manifest, connection).path
+    raw = bytearray(path.read_bytes())
+    raw[manifest.hint_offsets[2] + 1] ^= 4
+    path.write_bytes(raw)  # a bit that fell over, which no clock tells
+    backdate(path)
+    recalled = store.recall(manifest.digest)
+    assert recalled is not None
+    for hints in (store.ensure(manifest, connection), recalled[1]):
+        for index in range(len(manifest.parts)):
+            hints.read(index)
+    recalled[1].read(0)
+    with pytest.raises(HintsDamagedError):
+        recalled[1].read(2)
+    path = store.ensure(manifest, connection).path
+    backdate(path)
+    again = store.ensure(manifest, connection)
+    assert np.array_equal(again.read(2), again.read(2))
+
+
+def test_what_was_served_last_time_is_recalled(
+    tmp_path: Path, manifest: Manifest, connection: ServerConnection
+) -> None:
+    store = HintStore(tmp_path)
+    assert store.recall(manifest.digest) is None
+    path = store.ensure(manifest, connection).path
+    recalled = store.recall(manifest.digest)
+    assert recalled is not None
+    assert recalled[0].digest == manifest.digest
+    assert recalled[1].path == path
+    kept = path.with_suffix(".manifest")
+    assert stat.S_IMODE(kept.stat().st_mode) & 0o077 == 0 or os.name == "nt"
+    kept.replace(kept.with_stem("1" * 64))
+    assert store.recall("1" * 64) is None  # another one's under its name
+    store.ensure(manifest, connection)  # as an earlier version left them
+    assert store.recall(manifest.digest) is not None
+    kept.write_bytes(b"{")
+    assert store.recall(manifest.digest) is None
+    kept.write_bytes(manifest.to_bytes())
+    os.truncate(path, manifest.hint_bytes - 1)
+    assert store.recall(manifest.digest) is None
+
+
 @pytest.mark.parametrize("change", [-1, 1])
 def test_a_file_of_the_wrong_size_is_replaced(
     tmp_path: Path, manifest: Manifest, connection: ServerConnection, change: int
@@ -291,9 +347,9 @@ def test_clear(tmp_path: Path, manifest: Manifest, connection: ServerConnection)
     store = HintStore(tmp_path)
     store.ensure(manifest, connection)
     (tmp_path / "hints" / ("0" * 64 + ".part")).write_bytes(bytes(10))
-    assert store.size() == manifest.hint_bytes + 10
+    assert store.size() == kept_bytes(manifest) + 10
     store.clear(keep=manifest)
-    assert store.size() == manifest.hint_bytes
+    assert store.size() == kept_bytes(manifest)
     store.clear()
     store.clear()
     assert store.size() == 0
