@@ -23,6 +23,7 @@ class Artefact:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._opened = _stamp(folder)
         self.manifest = _read_manifest(folder / "manifest.json")
         self.hints_path = self._checked(folder / "hints.bin", self.manifest.hint_bytes)
         sizes = [group.outputs * group.parts[k].inputs for group, k in self.manifest.parts]
@@ -33,6 +34,16 @@ class Artefact:
         self._files = {entry.path: entry for entry in self.manifest.files}
         for entry in self.manifest.files:
             self._checked(folder / "client" / entry.path, entry.size)
+
+    @property
+    def replaced(self) -> bool:
+        """Whether another import has taken this one's place since it was opened: its files are not those of ours."""
+        return _stamp(self.folder) not in (None, self._opened)
+
+    def accept(self, other: Artefact) -> None:
+        """The import that took this one's place has the same manifest, hence the same files."""
+        assert other.manifest.digest == self.manifest.digest
+        self._opened = other._opened
 
     def weights(self, part_index: int) -> NDArray[np.int8]:
         """int8 (m, n_part) of one part, by its index among all parts."""
@@ -71,6 +82,15 @@ class Artefact:
         if found != size:
             raise ArtefactError(f"{path.name} has {found} bytes where {size} are due")
         return path
+
+
+def _stamp(folder: Path) -> tuple[int, int, int] | None:
+    """Another one for every manifest that is written; None where there is none."""
+    try:
+        found = (folder / "manifest.json").stat()
+    except OSError:
+        return None
+    return (found.st_ino, found.st_mtime_ns, found.st_size)
 
 
 def _read_manifest(path: Path) -> Manifest:

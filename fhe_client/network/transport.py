@@ -127,7 +127,8 @@ class ServerConnection:
             OtherModelError: the server's hints are those of another manifest by now.
             NetworkError: with the reason.
         """
-        path = f"{_model_path(manifest.name)}/hints"
+        # With the digest, so that no cache on the way can take another model's for these.
+        path = f"{_model_path(manifest.name)}/hints?digest={manifest.digest}"
         size = manifest.hint_bytes
         return self._download("hints", path, offset, size, f'"{manifest.digest}"', should_stop)
 

@@ -54,6 +54,9 @@ __all__ = [
     "state_of",
 ]
 
+_ASK_AGAIN = "no-cache"
+"""For caches: the model of that name may have been imported anew."""
+
 Background = Callable[[ServiceState], AbstractAsyncContextManager[None]]
 """What runs beside the routes: reloading, housekeeping."""
 
@@ -194,8 +197,8 @@ async def _usage(request: Request) -> Response:
 
 async def _manifest(request: Request) -> Response:
     model = find_model(request)
-    etag = f'"{model.manifest.digest}"'
-    return Response(model.manifest_bytes, media_type="application/json", headers={"etag": etag})
+    headers = {"etag": f'"{model.manifest.digest}"', "cache-control": _ASK_AGAIN}
+    return Response(model.manifest_bytes, media_type="application/json", headers=headers)
 
 
 class _CountedFile(FileResponse):
@@ -222,17 +225,22 @@ async def _file(request: Request) -> Response:
         raise ServiceError(404, "no_such_file", "the model has no such file")
     holder.check_quotas()
     path, entry = found
-    return _CountedFile(holder, path, headers={"etag": f'"{entry.sha256}"'})
+    headers = {"etag": f'"{entry.sha256}"', "cache-control": _ASK_AGAIN}
+    return _CountedFile(holder, path, headers=headers)
 
 
 async def _hints(request: Request) -> Response:
     """Hints with Range, If-Range and a strong ETag (Starlette's FileResponse answers the ranges)."""
     holder = admit(request)
     model = find_model(request)
+    named = request.query_params.get("digest")
+    if named is not None:
+        check_digest(model, named)
     holder.check_quotas()
-    headers = {
-        "etag": f'"{model.manifest.digest}"',
-        "cache-control": "public, max-age=31536000, immutable",
-    }
+    headers = {"etag": f'"{model.manifest.digest}"', "cache-control": _ASK_AGAIN}
+    if (
+        named is not None
+    ):  # an address that means these bytes for ever, whatever is imported under the name
+        headers["cache-control"] = "public, max-age=31536000, immutable"
     path = model.artefact.hints_path
     return _CountedFile(holder, path, media_type="application/octet-stream", headers=headers)

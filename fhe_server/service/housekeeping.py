@@ -1,7 +1,7 @@
 """What runs beside the routes: loading, reloading, expiry, sums on disk.
 
-Every second the token file is looked at, and tokens whose time is over lose their connections. SIGHUP reads models,
-tokens, limits and log settings again; no request notices.
+Every second the token file and the manifests are looked at, and tokens whose time is over lose their connections.
+SIGHUP reads models, tokens, limits and log settings again; no request notices.
 """
 
 from __future__ import annotations
@@ -100,6 +100,7 @@ class Housekeeper:
         before = dict(state.shelf)
         for name, model in before.items():
             if name in fresh and fresh[name].manifest.digest == model.manifest.digest:
+                model.artefact.accept(fresh[name].artefact)
                 fresh[name] = model  # with its kernels, and its clients
         state.shelf.replace(fresh)
         for name, model in before.items():
@@ -120,11 +121,14 @@ class Housekeeper:
         unread = _Complaint("tokens_not_reloaded", logging.ERROR)
         unsaved = _Complaint("usage_not_saved", logging.WARNING)
         failed = _Complaint("tokens_not_looked_after", logging.ERROR)
+        outdated = _Complaint("models_not_reloaded", logging.ERROR)
         while True:
             await asyncio.sleep(TICK_S)
             ticks += 1
             with failed.about():
                 self._look_after_tokens(state, unread)
+            with outdated.about():
+                self._look_after_models(state)
             if ticks % _TICKS_PER_SYNC == 0:
                 with unsaved.about():
                     await state.access.ledger.sync()
@@ -145,6 +149,11 @@ class Housekeeper:
     def _sync_at_end(self, state: ServiceState) -> None:
         with suppress(OSError):
             state.access.ledger.sync_now()
+
+    def _look_after_models(self, state: ServiceState) -> None:
+        """One that was imported anew is served as it is now: nobody could fetch the hints of the old one any more."""
+        if any(model.artefact.replaced for model in state.shelf.values()):
+            self._reload_models(state)
 
     def _tell_revoked(self, names: Iterable[str]) -> None:
         for name in names:

@@ -42,6 +42,6 @@ def error_body(code: str, message: str, retry_after: int | None = None) -> dict[
 def http_error(_: Request, error: Exception) -> Response:
     """Starlette's handler for HTTPException."""
     assert isinstance(error, HTTPException)
-    if isinstance(error, ServiceError):
-        return JSONResponse(error.body, error.status_code, error.headers)
-    return JSONResponse(error_body("http_error", error.detail), error.status_code)
+    body = error.body if isinstance(error, ServiceError) else error_body("http_error", error.detail)
+    headers = {"cache-control": "no-store", **(error.headers or {})}
+    return JSONResponse(body, error.status_code, headers)

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping
 
+from fhe_server.errors import ArtefactError
 from fhe_server.service.refusals import ServiceError
 from fhe_server.service.served_model import ServedModel
 
@@ -100,6 +101,9 @@ class Shelf(Mapping[str, ServedModel]):
         name = model.manifest.name
         try:
             await asyncio.to_thread(model.load)
+            if model.artefact.replaced:  # these weights are another model's
+                model.unload()
+                raise ArtefactError("the model was imported anew")
             self._on_change("loaded", name)
         except Exception as error:
             self._on_change("failed", name)

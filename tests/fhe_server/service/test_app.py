@@ -122,6 +122,18 @@ def test_hints_are_served_whole(client: TestClient, folder: Path) -> None:
     assert response.headers["accept-ranges"] == "bytes"
 
 
+def test_a_cache_keeps_only_what_cannot_change(client: TestClient, manifest: Manifest) -> None:
+    """Under a model's name there may be another model tomorrow; under its digest never."""
+    named = client.get(f"{MODEL}/hints?digest={manifest.digest}")
+    assert named.headers["cache-control"] == "public, max-age=31536000, immutable"
+    for path in ("hints", "manifest", "files/config.json"):
+        assert client.get(f"{MODEL}/{path}").headers["cache-control"] == "no-cache"
+    other = client.get(f"{MODEL}/hints?digest={'0' * 64}")
+    assert code(other) == (409, "other_model")
+    assert other.headers["cache-control"] == "no-store"
+    assert client.get("/nothing").headers["cache-control"] == "no-store"
+
+
 @pytest.mark.parametrize(("start", "stop"), [(0, 1), (1000, 70_000), (17, None)])
 def test_hints_are_served_in_ranges(
     client: TestClient, folder: Path, start: int, stop: int | None

@@ -211,3 +211,32 @@ def test_a_replaced_model_lets_its_clients_finish_their_round_and_go(tmp_path: P
             "/v1/models/tiny/rounds", content=b"", headers={"x-tacita-model": manifest.digest}
         )
         assert code(stale) == (409, "other_model")
+
+
+def test_a_model_that_is_imported_anew_is_served_as_it_is_now(
+    state: ServiceState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, events: Events
+) -> None:
+    """Without a signal. While the new folder is not whole, the old model stays, and that is said once."""
+    monkeypatch.setattr(housekeeping, "TICK_S", 0.002)
+    folder, old = tmp_path / "models" / "tiny", state.shelf["tiny"]
+    made = make_artefact(tmp_path / "new", "tiny", seed=2)
+
+    async def live() -> None:
+        async with Housekeeper(tmp_path / "models", preload=False).run(state):
+            shutil.rmtree(folder)  # removed: what is in memory is served on
+            await asyncio.sleep(0.05)
+            assert state.shelf["tiny"] is old
+            folder.mkdir()
+            shutil.copy(tmp_path / "new" / "manifest.json", folder)
+            await until(lambda: "models_not_reloaded" in events.names)
+            await asyncio.sleep(0.05)
+            assert state.shelf["tiny"] is old
+            shutil.copytree(tmp_path / "new", folder, dirs_exist_ok=True)
+            await until(lambda: state.shelf["tiny"].manifest.digest == made.digest)
+            new = state.shelf["tiny"]
+            shutil.copy(tmp_path / "new" / "manifest.json", folder / "manifest.json")
+            await until(lambda: not new.artefact.replaced)
+            assert state.shelf["tiny"] is new  # the same once more: its kernels and clients stay
+
+    asyncio.run(live())
+    assert events.names.count("models_not_reloaded") == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import threading
 import time
 from collections.abc import Coroutine
@@ -179,3 +180,20 @@ def test_replacing_keeps_what_is_named(models: dict[str, ServedModel]) -> None:
     shelf.replace({"m1": models["m1"]})
     assert list(shelf) == ["m1"]
     assert shelf["m1"] is models["m1"]
+
+
+def test_the_weights_of_another_import_are_not_taken_for_ours(tmp_path: Path) -> None:
+    """Weights are read when they are needed; by then the folder may hold another model, of the same size."""
+    make_artefact(tmp_path / "m", "m", seed=1)
+    model = ServedModel(Artefact(tmp_path / "m"))
+    shutil.rmtree(tmp_path / "m")
+    make_artefact(tmp_path / "m", "m", seed=2)
+    shelf = Shelf({"m": model})
+
+    async def work() -> None:
+        with pytest.raises(ServiceError) as refused:
+            await shelf.make_ready(model)
+        assert (refused.value.status_code, refused.value.retry_after) == (503, 2)
+
+    run(work())
+    assert not model.loaded
