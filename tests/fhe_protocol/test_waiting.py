@@ -61,23 +61,41 @@ def test_slow_answers_are_awaited_asleep(world: World) -> None:
     assert world.round(LONGEST_S / 10)[0]
 
 
-def test_whoever_is_pushed_off_the_processor_sleeps_for_a_while_and_longer_each_time(
+def pushed_off(world: World, away: float) -> float:
+    """A wait during which another program has the processor; seconds until the next one is awake again."""
+    while not world.round(0.0003)[0]:
+        pass
+
+    def look() -> bool:
+        if world.looks == 1:
+            world.now += away
+        return world.look()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(waiting, "_pushed_off", itertools.count().__next__)
+        world.looks, world.due = 0, world.now + 0.0003
+        world.wait.poll(look)
+        world.wait.waited()
+    began = world.now
+    while world.round(0.0003)[1] == 1:
+        pass
+    return world.now - began
+
+
+def test_whoever_is_pushed_off_the_processor_sleeps_for_ten_times_as_long_as_it_was_away(
     world: World,
 ) -> None:
-    pauses = []
-    for _ in range(8):
-        while not world.round(0.0003)[0]:
-            pass
-        began = world.now
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(waiting, "_pushed_off", itertools.count().__next__)
+    for away in (0.00002, 0.0005, 0.004):
+        assert pushed_off(world, away) == pytest.approx(10 * away, abs=0.001)
+        for _ in range(1000):
             world.round(0.0003)
-        while world.round(0.0003)[1] == 1:
-            pass
-        pauses.append(world.now - began)
-    assert [round(p, 1) for p in pauses] == sorted(round(p, 1) for p in pauses)
-    assert pauses[0] < 0.5
-    assert 4 < pauses[-1] < 7
+
+
+def test_whoever_is_pushed_off_again_and_again_sleeps_longer_each_time(world: World) -> None:
+    pauses = [pushed_off(world, 0.004) for _ in range(10)]
+    assert [round(p, 2) for p in pauses] == sorted(round(p, 2) for p in pauses)
+    assert pauses[1] == pytest.approx(2 * pauses[0], abs=0.002)
+    assert 4 < pauses[-1] < 6
 
 
 def test_where_the_system_does_not_count_nobody_waits_awake(
