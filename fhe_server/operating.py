@@ -7,9 +7,9 @@ import json
 import re
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, fields
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, fields, replace
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from fhe_server.home import models_folder, tokens_file
 from fhe_server.service.config import Settings, add_flags, default_config, resolve
 from fhe_server.service.config_values import size_of
 from fhe_server.service.hangup import catch_hangups
-from fhe_server.service.tokens import Quotas, TokenFile, hash_token, utc
+from fhe_server.service.tokens import AccessToken, Quotas, TokenFile, expiry, hash_token, utc
 
 MIN_TOKEN = 16
 """Characters. Tokens are kept under a fast hash, which only long random ones withstand."""
@@ -162,20 +162,35 @@ def _add_token(commands: Commands[argparse.ArgumentParser]) -> None:
     actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
     create = actions.add_parser("create", help="make a token; it is shown once")
     create.add_argument("name", help="whose it is; shown by `list`")
-    create.add_argument("--days", type=_days, help="it expires after so many days")
-    create.add_argument("--tokens-per-day", type=_count, help="tokens of the model, per day of UTC")
-    create.add_argument("--bytes-per-day", type=_bytes, metavar="SIZE", help="such as 2 GB")
-    create.add_argument("--rounds-at-once", type=_count, help="rounds under way at a time")
+    _add_quotas(create, None)
     create.set_defaults(command=_create_token)
+    change = actions.add_parser(
+        "change", help="give a token other limits, or more days; what is not named stays as it is"
+    )
+    change.add_argument("name")
+    _add_quotas(change, argparse.SUPPRESS)
+    change.set_defaults(command=_change_token)
     listing = actions.add_parser("list", help="list the tokens and what they used today")
     listing.add_argument("--json", action="store_true", help="for programs")
     listing.set_defaults(command=_list_tokens)
     revoke = actions.add_parser("revoke", help="end a token; its connections end within seconds")
     revoke.add_argument("name")
     revoke.set_defaults(command=_revoke_token)
-    for action in (create, listing, revoke):
+    for action in (create, change, listing, revoke):
         action.add_argument(
             "--tokens", type=Path, metavar="PATH", help="the token file (default: the user's)"
+        )
+
+
+def _add_quotas(parser: argparse.ArgumentParser, default: Any) -> None:
+    for flag, read, shown in (
+        ("--days", _days, "it expires after so many days from now"),
+        ("--tokens-per-day", _count, "tokens of the model, per day of UTC"),
+        ("--bytes-per-day", _bytes, "such as '2 GB'"),
+        ("--rounds-at-once", _count, "rounds under way at a time"),
+    ):
+        parser.add_argument(
+            flag, type=_or_none(read), default=default, metavar="N", help=f"{shown}, or: none"
         )
 
 
@@ -192,15 +207,27 @@ def _create_token(options: argparse.Namespace) -> int:
     return 0
 
 
-def _list_tokens(options: argparse.Namespace) -> int:
+def _change_token(options: argparse.Namespace) -> int:
+    named = vars(options)
+    quotas = {f.name: named[f.name] for f in fields(Quotas) if f.name in named}
+
+    def altered(entry: AccessToken) -> AccessToken:
+        expires = expiry(time.time(), named["days"]) if "days" in named else entry.expires
+        return replace(entry, quotas=replace(entry.quotas, **quotas), expires=expires)
+
+    _token_file(options).change(options.name, altered)
+    return _list_tokens(options, only=options.name)
+
+
+def _list_tokens(options: argparse.Namespace, only: str | None = None) -> int:
     from fhe_server.service.usage import USAGE_NAME, UsageLedger
 
     file = _token_file(options)
-    entries = file.read()
+    entries = [e for e in file.read() if only in (None, e.name)]
     ledger = UsageLedger(file.path.with_name(USAGE_NAME))
     if file.path.exists():
         ledger.sync_now()
-    if options.json:
+    if only is None and options.json:
         rows = [asdict(e) | {"used_today": asdict(ledger.used(e.name))} for e in entries]
         print(json.dumps(rows))
         return 0
@@ -267,6 +294,16 @@ def _bench(options: argparse.Namespace) -> int:
             device=options.device,
         )
     )
+
+
+def _or_none(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    """A reader that knows the word "none", too."""
+
+    @wraps(read)  # argparse names it in its errors
+    def either(text: str) -> Any:
+        return None if text == "none" else read(text)
+
+    return either
 
 
 def _count(text: str) -> int:

@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -130,8 +130,7 @@ class TokenFile:
             )
         token = PREFIX + secrets.token_urlsafe(32)
         now = int(time.time())
-        expires = None if days is None else now + round(days * 86_400)
-        entry = AccessToken(name, hash_token(token), now, expires, quotas)
+        entry = AccessToken(name, hash_token(token), now, expiry(now, days), quotas)
         with self._locked():
             entries = self.read()
             if any(e.name == name for e in entries):
@@ -141,6 +140,18 @@ class TokenFile:
                 )
             self._write([*entries, entry])
         return token
+
+    def change(self, name: str, altered: Callable[[AccessToken], AccessToken]) -> None:
+        """Give a token other limits or another end; servers that run notice within seconds.
+
+        Raises:
+            TokenError: there is none of that name, or the file cannot be written.
+        """
+        with self._locked():
+            entries = self.read()
+            if not any(e.name == name for e in entries):
+                raise _no_such(name)
+            self._write([altered(e) if e.name == name else e for e in entries])
 
     def revoke(self, name: str) -> None:
         """Remove a token; servers that run notice within seconds.
@@ -152,17 +163,20 @@ class TokenFile:
             entries = self.read()
             kept = [e for e in entries if e.name != name]
             if len(kept) == len(entries):
-                raise TokenError(
-                    f"There is no token called {name!r}.", "See: tacita-server token list"
-                )
+                raise _no_such(name)
             self._write(kept)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        lock = FileLock(self.path.with_name(self.path.name + ".lock"), timeout=_LOCK_S)
+        folder = self.path.parent
+        lock_path = self.path.with_name(self.path.name + ".lock")
+        lock = FileLock(lock_path, timeout=_LOCK_S)
         try:
-            private_folder(self.path.parent)
+            if not folder.exists():
+                private_folder(folder)
+                hand_over(folder)
             lock.acquire()
+            hand_over(lock_path)
         except Timeout as error:
             raise TokenError(
                 f"Another command is changing {self.path}.", "Try again in a moment."
@@ -182,11 +196,22 @@ class TokenFile:
             raise _unwritable(self.path, error) from error
 
 
+def _no_such(name: str) -> TokenError:
+    return TokenError(f"There is no token called {name!r}.", "See: tacita-server token list")
+
+
 def _unwritable(path: Path, error: OSError) -> TokenError:
     return TokenError(
         f"Cannot write {path}: {error.strerror}.",
         "Nothing was changed. Free space on the disk, or check who owns the folder.",
     )
+
+
+def hand_over(path: Path) -> None:
+    """What root makes in a folder belongs to the folder's owner: the service, which could not open it otherwise."""
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        owner = path.parent.stat()
+        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def replace_private(path: Path, data: bytes) -> None:
@@ -196,12 +221,14 @@ def replace_private(path: Path, data: bytes) -> None:
         OSError: it could not be written; the old one is still there.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
+    descriptor = os.open(temporary, flags, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        hand_over(temporary)
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -230,6 +257,11 @@ def _entry(item: Any) -> AccessToken:
     if any(n is not None and (type(n) is not int or n < 0) for n in numbers):
         raise ValueError
     return entry
+
+
+def expiry(now: float, days: float | None) -> int | None:
+    """When something ends that lasts for so many days; None is never."""
+    return None if days is None else int(now) + round(days * 86_400)
 
 
 def utc(seconds: float) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from fhe_server.service.tokens import replace_private
+from fhe_server.service.tokens import hand_over, replace_private
 
 USAGE_NAME = "usage.json"
 """Beside the token file."""
@@ -105,7 +105,9 @@ class UsageLedger:
         if self._path is None:
             return None
         try:
-            with FileLock(self._path.with_name(self._path.name + ".lock"), timeout=_LOCK_S):
+            lock = self._path.with_name(self._path.name + ".lock")
+            with FileLock(lock, timeout=_LOCK_S):
+                hand_over(lock)
                 total = self._read()
                 for name, used in unsaved.items():
                     total.setdefault(name, Used()).add(used.tokens, used.bytes)

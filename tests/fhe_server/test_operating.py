@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,15 @@ def test_tokens_from_the_command_line(capsys: pytest.CaptureFixture[str]) -> Non
     assert token not in line
     assert main(["token", "list", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["used_today"] == {"tokens": 0.0, "bytes": 0}
+    assert main(["token", "change", "Ada", "--tokens-per-day", "7", "--bytes-per-day", "none"]) == 0
+    (changed,) = TokenFile(tokens_file()).read()
+    assert changed.quotas == replace(entry.quotas, tokens_per_day=7, bytes_per_day=None)
+    assert (changed.expires, changed.sha256) == (entry.expires, entry.sha256)
+    assert "of 7 tokens, 0 of any MB" in capsys.readouterr().out
+    assert main(["token", "change", "Ada", "--days", "none"]) == 0
+    assert "never expires  today 0 of 7 tokens" in capsys.readouterr().out
+    assert main(["token", "change", "Bob", "--days", "3"]) == 1
+    assert "no token called 'Bob'" in capsys.readouterr().err
     assert main(["token", "create", "Ada"]) == 1
     assert "already" in capsys.readouterr().err
     assert main(["token", "revoke", "Ada"]) == 0

@@ -16,6 +16,7 @@ import pytest
 
 from fhe_server.service import tokens
 from fhe_server.service.tokens import Quotas, TokenError, TokenFile, hash_token, unnamed
+from fhe_server.service.usage import UsageLedger
 
 
 @pytest.fixture
@@ -137,3 +138,17 @@ def test_digests_alone_have_no_limits() -> None:
     assert {t.sha256 for t in unnamed(hashes)} == hashes
     assert {t.quotas for t in unnamed(hashes)} == {Quotas()}
     assert os.linesep not in "".join(t.name for t in unnamed(hashes))
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root")
+def test_what_root_makes_for_a_service_belongs_to_it(tmp_path: Path) -> None:
+    """Else the server, which runs as a user of its own, could not open the file that it is to read."""
+    os.chown(tmp_path, 12_345, 12_345)
+    file = TokenFile(tmp_path / "config" / "tokens.json")
+    file.create("ada", Quotas())
+    ledger = UsageLedger(file.path.with_name("usage.json"))
+    ledger.add("ada", 1.0, 10)
+    ledger.sync_now()
+    made = [file.path.parent, *file.path.parent.iterdir()]
+    assert {p.name for p in made} >= {"config", "tokens.json", "usage.json"}
+    assert {p.stat().st_uid for p in made} == {12_345}
