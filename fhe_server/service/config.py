@@ -187,6 +187,12 @@ class Settings:
     least_rate: float = _setting(
         "limits", _LIMITS.least_rate, values.number(1, 1e9, float), "Bytes per second."
     )
+    max_arriving_bytes: int = _setting(
+        "limits",
+        _LIMITS.max_arriving_bytes,
+        values.size,
+        "Bytes of queries that are still arriving, per worker; beyond it the one that takes longest is cut.",
+    )
     idle_seconds: float = _setting(
         "limits",
         _LIMITS.idle_seconds,

@@ -19,11 +19,14 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 
+from fhe_server.service.inflow import Inflow
 from fhe_server.service.limits import Limits, connections_that_fit
 
 _GOING_AWAY = 1001
 _LAST_LOOK_S = 0.1
 _STEP_BYTES = 65_536
+_LAST_WORD_S = 2.0
+"""For the other side to answer a farewell, before the connection is closed without."""
 _MOST_AHEAD = 8
 """Requests that wait for the answer to an earlier one; uvicorn would read on and keep any number."""
 _MOST_FRAGMENTS = 16_384
@@ -127,6 +130,7 @@ class GuardedHttp(HttpToolsProtocol):
 
     limits = Limits()
     quiet: ClassVar[dict[GuardedHttp, None]] = {}
+    inflow = Inflow()
 
     def connection_made(self, transport: Any) -> None:
         """See asyncio.Protocol."""
@@ -134,8 +138,8 @@ class GuardedHttp(HttpToolsProtocol):
         _notice_a_dead_peer(transport.get_extra_info("socket"))
         self.quiet[self] = None
         self._make_room()
-        self._late = StopWatch(self.loop, self._cut)
-        self._stalled = ReaderWatch(self.loop, transport, self._cut)
+        self._late = StopWatch(self.loop, self.give_way)
+        self._stalled = ReaderWatch(self.loop, transport, self.give_way)
         self._head_bytes = 0  # since the request began, or its body last grew
         self._late.start(self.limits.head_seconds)
 
@@ -144,6 +148,7 @@ class GuardedHttp(HttpToolsProtocol):
         self._late.stop()
         self._stalled.stop()
         self.quiet.pop(self, None)
+        self.inflow.end(self)
         super().connection_lost(exc)
 
     def _make_room(self) -> None:
@@ -151,7 +156,7 @@ class GuardedHttp(HttpToolsProtocol):
         if len(self.connections) > connections_that_fit(self.limits.max_connections):
             oldest = next(iter(self.quiet))
             del self.quiet[oldest]
-            oldest._cut()
+            oldest.give_way()
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
@@ -177,11 +182,14 @@ class GuardedHttp(HttpToolsProtocol):
         """A piece of the body."""
         self._head_bytes = 0
         self._late.extend(len(body) / self.limits.least_rate)
+        if self.cycle is not None and not self.cycle.response_complete:  # else nobody keeps it
+            self.inflow.add(self, len(body), self.limits.max_arriving_bytes)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The request is whole."""
         self._late.stop()
+        self.inflow.end(self)
         super().on_message_complete()
 
     def handle_websocket_upgrade(self) -> None:
@@ -222,7 +230,8 @@ class GuardedHttp(HttpToolsProtocol):
         super().resume_writing()
         self._stalled.stop()
 
-    def _cut(self) -> None:
+    def give_way(self) -> None:
+        """End at once."""
         if not self.transport.is_closing():
             self.transport.abort()
 
@@ -231,12 +240,14 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
     """WebSocket messages that must flow, an end for idle connections, and a last answer before the server ends."""
 
     limits = Limits()
+    inflow = Inflow()
 
     def connection_made(self, transport: Any) -> None:
         """See asyncio.Protocol."""
         super().connection_made(transport)
-        self._late = StopWatch(self.loop, self._cut)
-        self._stalled = ReaderWatch(self.loop, transport, self._cut)
+        self.close_timeout = _LAST_WORD_S
+        self._late = StopWatch(self.loop, self.give_way)
+        self._stalled = ReaderWatch(self.loop, transport, self.give_way)
         self._idle = StopWatch(self.loop, self._end_idle)
         self._unanswered = 0
         self._pings = 0
@@ -248,6 +259,7 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
         """See asyncio.Protocol."""
         for watch in (self._late, self._stalled, self._idle):
             watch.stop()
+        self.inflow.end(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -263,10 +275,13 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
         if not self.in_message():
             if self._late.running:
                 self._late.stop()
-        elif self._late.running:
+                self.inflow.end(self)
+            return
+        if self._late.running:
             self._late.extend(count / self.limits.least_rate)
         else:
             self._late.start(self.limits.transfer_seconds)
+        self.inflow.add(self, count, self.limits.max_arriving_bytes)
 
     def send_receive_event_to_app(self) -> None:
         """A message is whole."""
@@ -289,7 +304,7 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
         if len(self.frames) < _MOST_FRAGMENTS:
             super().handle_cont(event)
         else:
-            self._cut()
+            self.give_way()
 
     def handle_ping(self) -> None:
         """Answered; but the answers to a flood, left unread, would pile up here."""
@@ -297,7 +312,7 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
         if self._pings <= _MOST_PINGS:
             super().handle_ping()
         else:
-            self._cut()
+            self.give_way()
 
     def note_answer(self) -> None:
         """An answer has left, for a server that is ending perhaps the last one."""
@@ -327,7 +342,8 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
             return False
         return bool(self.frames) or len(self.conn.reader.buffer) > 0 or not self.handshake_initiated
 
-    def _cut(self) -> None:
+    def give_way(self) -> None:
+        """End at once."""
         if not self.transport.is_closing():
             self.transport.abort()
 
@@ -340,7 +356,7 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
             self.transport.write(b"".join(self.conn.data_to_send()))
             self.transport.close()
         else:
-            self._cut()
+            self.give_way()
 
 
 def guarded(
@@ -355,4 +371,5 @@ def guarded(
         pass
 
     Http.limits = Socket.limits = limits
+    Http.inflow = Socket.inflow = Inflow()
     return Http, Socket

@@ -19,6 +19,7 @@ class Limits:
         head_seconds: for the head of a request, from its first byte.
         transfer_seconds: what a body or message may fall behind `least_rate`.
         least_rate: bytes per second, both ways; a transfer that dribbles is cut.
+        max_arriving_bytes: of messages that are not whole yet, all together.
         idle_seconds: a connection that sends nothing for so long is closed.
         max_head_bytes: address and headers of a request.
         drain_seconds: for rounds under way, once the server is asked to end.
@@ -30,6 +31,7 @@ class Limits:
     head_seconds: float = 10.0
     transfer_seconds: float = 20.0
     least_rate: float = 4096.0
+    max_arriving_bytes: int = 1_000_000_000
     idle_seconds: float = 3600.0
     max_head_bytes: int = 32_768
     drain_seconds: float = 30.0

@@ -152,6 +152,7 @@ def limits_of(settings: Settings) -> Limits:
         head_seconds=settings.head_seconds,
         transfer_seconds=settings.transfer_seconds,
         least_rate=settings.least_rate,
+        max_arriving_bytes=settings.max_arriving_bytes,
         idle_seconds=settings.idle_seconds,
         drain_seconds=settings.drain_seconds,
     )

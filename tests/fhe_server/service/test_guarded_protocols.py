@@ -320,6 +320,33 @@ def test_the_system_looks_whether_a_silent_peer_is_there(
         assert timer.startswith("02:")  # the one of SO_KEEPALIVE
 
 
+@pytest.mark.parametrize("way", ["websocket", "post"])
+def test_who_takes_longest_gives_way_where_too_much_arrives(
+    folder: Path, manifest: Manifest, way: str
+) -> None:
+    """Hundreds of large queries that never become whole would take all memory; an honest one is whole soon."""
+    planes = [np.zeros((3, 256, p.inputs), dtype=np.int8) for p in manifest.groups[0].parts]
+    frame = pack_query(FrameHeader(1, 0, 256), planes)
+    message, half = masked_frame(frame), len(frame) // 2
+    limits = Limits(max_arriving_bytes=int(0.8 * len(frame)), transfer_seconds=3600)
+    head = f"POST /v1/models/tiny/rounds HTTP/1.1\r\nHost: x\r\nContent-Length: {len(frame)}\r\n"
+    head += f"X-Tacita-Model: {manifest.digest}\r\n\r\n"
+    app = create_app({"tiny": ServedModel(Artefact(folder))}, limits=limits)
+    with (
+        running_app(app) as server,
+        closing(web_socket(server, manifest)) as honest,
+        closing(connect(server) if way == "post" else web_socket(server, manifest)) as slow,
+    ):
+        slow.sendall(head.encode() + frame[:half] if way == "post" else message[:half])
+        assert healthy(server)  # by now it has read what came before
+        honest.sendall(message[:half])
+        assert until_closed(slow) == b""
+        honest.sendall(message[half:])
+        size = answer_size(manifest.groups[0], 256)
+        assert receive(honest, 1) == b"\x82"
+        assert len(receive(honest, size)) == size
+
+
 def test_a_reader_that_does_not_read_is_cut(server: RunningServer, manifest: Manifest) -> None:
     """It asks for far more answers than the buffers of both sides hold, and takes none."""
     planes = [np.zeros((3, 256, p.inputs), dtype=np.int8) for p in manifest.groups[1].parts]
