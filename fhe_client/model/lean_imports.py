@@ -19,7 +19,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from importlib.machinery import ModuleSpec
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec, module_from_spec
 from types import ModuleType
 from typing import Any
@@ -119,8 +119,14 @@ def prepare_transformers() -> None:
     with _lock:
         if _PACKAGE in sys.modules:
             return
+        try:
+            number = version(_PACKAGE)
+        except (
+            PackageNotFoundError
+        ):  # a bundle without its papers: the package knows its version itself
+            return
         package = _place(_PACKAGE)
-        package.__version__ = version(_PACKAGE)  # type: ignore[attr-defined]
+        package.__version__ = number  # type: ignore[attr-defined]
         package.models = _place(f"{_PACKAGE}.models")  # type: ignore[attr-defined]
         for name in (f"{_PACKAGE}.utils.import_utils", f"{_PACKAGE}.utils"):
             module: Any = importlib.import_module(name)
