@@ -1,11 +1,11 @@
-"""One chat, several programs: their requests one after another, each in the chat's own thread, and stopped when its
+"""One chat, several programs: their requests one after another, all in the chat's one thread, and each stopped when its
 program has gone."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
@@ -20,49 +20,70 @@ _RETRY_AFTER_S = 10
 
 
 class ReplyInTheMaking:
-    """A reply as it is written. Made by `ChatQueue.begin`.
+    """A reply as it is written. Made by `ChatQueue.asked`, in whose thread it waits for its turn.
 
     Attributes:
         pieces: texts as they come, and None after the last one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, chat: OpenChat, request: ChatRequest, thread: ThreadPoolExecutor) -> None:
         self.pieces: asyncio.Queue[str | None] = asyncio.Queue()
+        self._chat = chat
+        self._request = request
+        self._loop = asyncio.get_running_loop()
         self._stop = threading.Event()
-        self._reply: asyncio.Future[ChatReply] | None = None
+        self._work = thread.submit(self._ask)
+        self._reply = asyncio.wrap_future(self._work)
 
-    def begin(self, chat: OpenChat, request: ChatRequest, thread: ThreadPoolExecutor) -> None:
-        """Ask the chat in its thread."""
-        loop = asyncio.get_running_loop()
-
-        def tell(piece: str | None) -> None:
-            loop.call_soon_threadsafe(self.pieces.put_nowait, piece)
-
-        def ask() -> ChatReply:
-            try:
-                return chat.ask(
-                    request.messages,
-                    request.options,
-                    continuing=request.continuing,
-                    on_piece=tell,
-                    should_stop=self._stop.is_set,
-                )
-            finally:
-                tell(None)
-
-        self._reply = loop.run_in_executor(thread, ask)
+    @property
+    def begun(self) -> bool:
+        """Whether it is, or was, its turn."""
+        return self._work.running() or self._work.done()
 
     async def reply(self) -> ChatReply:
-        """The whole reply. Raises whatever made it fail."""
-        assert self._reply is not None
-        return await asyncio.shield(self._reply)
+        """The whole reply.
+
+        Raises:
+            ApiError: the endpoint is being closed.
+            Exception: whatever made it fail.
+        """
+        reply = await asyncio.shield(self._reply)
+        if reply.stopped:
+            raise _closing()
+        return reply
+
+    def when_done(self, then: Callable[[ReplyInTheMaking], None]) -> None:
+        """Call `then` in the event loop as soon as the chat is free of it."""
+        self._reply.add_done_callback(lambda _: then(self))
+
+    def stop(self) -> None:
+        """Let it end within a round. From any thread."""
+        self._stop.set()
 
     async def end(self) -> None:
-        """Stop it within a round if it still goes on, and wait until the chat is free."""
-        self._stop.set()
-        if self._reply is not None:
-            await asyncio.wait([self._reply])
+        """Stop it if it still goes on, and wait until the chat is free of it."""
+        self.stop()
+        self._work.cancel()  # if it has not begun
+        await asyncio.wait([self._reply])
+        if not self._reply.cancelled():
             self._reply.exception()  # it has been told, or nobody is left to tell
+
+    def _ask(self) -> ChatReply:
+        try:
+            if self._stop.is_set():
+                raise _closing()
+            return self._chat.ask(
+                self._request.messages,
+                self._request.options,
+                continuing=self._request.continuing,
+                on_piece=self._tell,
+                should_stop=self._stop.is_set,
+            )
+        finally:
+            self._tell(None)
+
+    def _tell(self, piece: str | None) -> None:
+        self._loop.call_soon_threadsafe(self.pieces.put_nowait, piece)
 
 
 class ChatQueue:
@@ -70,24 +91,30 @@ class ChatQueue:
 
     Args:
         chat: is asked in a thread of its own, by one request at a time.
-
-    Attributes:
-        waiting: requests that are here, the one that is answered included.
     """
 
     def __init__(self, chat: OpenChat) -> None:
         self.chat = chat
-        self._turn = asyncio.Lock()
-        self.waiting = 0
         self._thread = ThreadPoolExecutor(1, "tacita-api")
+        self._unfinished: set[ReplyInTheMaking] = set()
+        self._closing = False
+
+    @property
+    def waiting(self) -> int:
+        """Requests without a whole reply, the one that is answered included."""
+        return len(self._unfinished)
 
     @asynccontextmanager
     async def asked(self, request: ChatRequest) -> AsyncIterator[ReplyInTheMaking]:
         """The reply, begun as soon as it is this request's turn, and ended on leaving.
 
+        The next one's turn comes when the reply is written: a program that does not read holds up nobody.
+
         Raises:
-            ApiError: too many wait.
+            ApiError: too many wait, or the endpoint is being closed.
         """
+        if self._closing:
+            raise _closing()
         if self.waiting > MOST_WAITING:
             raise ApiError(
                 429,
@@ -95,21 +122,35 @@ class ChatQueue:
                 "Too many requests wait for this model. It answers one at a time.",
                 retry_after_s=_RETRY_AFTER_S,
             )
-        self.waiting += 1
+        making = ReplyInTheMaking(self.chat, request, self._thread)
+        self._unfinished.add(making)
+        making.when_done(self._unfinished.discard)
         try:
-            async with self._turn:
-                making = ReplyInTheMaking()
-                making.begin(self.chat, request, self._thread)
-                try:
-                    yield making
-                finally:
-                    await _whatever_happens(making.end())
+            yield making
         finally:
-            self.waiting -= 1
+            await _whatever_happens(making.end())
+
+    def begin_no_more(self) -> None:
+        """Refuse what comes from now on, and what waits for its turn."""
+        self._closing = True
+        for making in self._unfinished:
+            if not making.begun:
+                making.stop()
+
+    def stop(self) -> None:
+        """Let everything end within a round. In the event loop's thread, or after its end."""
+        self.begin_no_more()
+        for making in tuple(self._unfinished):
+            making.stop()
 
     def close(self) -> None:
-        """Let go of the thread; the chat stays its owner's."""
+        """Stop, and let go of the thread; the chat stays its owner's."""
+        self.stop()
         self._thread.shutdown(wait=True)
+
+
+def _closing() -> ApiError:
+    return ApiError(503, "closing", "“tacita api” is being closed. The reply is not whole.")
 
 
 async def _whatever_happens(ending: Coroutine[Any, Any, None]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
+import logging
 import signal
 import socket
 import sys
@@ -12,6 +14,7 @@ from types import FrameType
 import uvicorn
 
 from fhe_client.api.asking import ChatQueue
+from fhe_client.api.connections import LocalHttp
 from fhe_client.api.endpoint import Endpoint
 from fhe_client.errors import TacitaError
 from fhe_client.failures import describe, log_failure
@@ -25,6 +28,7 @@ ADDRESS = "127.0.0.1"
 _KEY_CONTEXT = b"local endpoint"
 _KEY_BYTES = 24
 _DRAIN_S = 5
+_ROUND_S = 5
 
 
 class PortTakenError(TacitaError):
@@ -47,7 +51,9 @@ def listen(port: int) -> socket.socket:
     """
     bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # On Windows, SO_REUSEADDR would let any program take the port over, and the keys that are sent to it.
+        alone = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
+        bound.setsockopt(socket.SOL_SOCKET, alone, 1)
         bound.bind((ADDRESS, port))
         bound.listen(16)
     except (OSError, OverflowError) as error:
@@ -66,26 +72,42 @@ def serve(
     try:
         endpoint = Endpoint(queue, api_key(key), defaults, _tell)
         _introduce(chat, api_key(key), bound.getsockname()[1])
+        _silence("uvicorn", "asyncio")
         # The server catches both signals, drains, and then raises what it caught once more.
         signal.signal(signal.SIGTERM, _end)
         with contextlib.suppress(KeyboardInterrupt):
-            uvicorn.Server(configuration(endpoint)).run(sockets=[bound])
+            EndpointServer(configuration(endpoint), queue).run(sockets=[bound])
     finally:
         queue.close()
 
 
 def configuration(endpoint: Endpoint) -> uvicorn.Config:
-    """The HTTP server: no log, since tracebacks could quote a prompt (failures are told by `_tell`)."""
+    """The HTTP server, without a log (see `_silence`)."""
     return uvicorn.Config(
         endpoint.app(),
+        http=LocalHttp,
         access_log=False,
         log_config=None,
         lifespan="off",
         ws="none",
         server_header=False,
-        limit_concurrency=64,
-        timeout_graceful_shutdown=_DRAIN_S,
+        timeout_graceful_shutdown=_DRAIN_S + _ROUND_S,
     )
+
+
+class EndpointServer(uvicorn.Server):
+    """Ends in order: a reply under way gets some seconds, then its program is told that it is not whole."""
+
+    def __init__(self, config: uvicorn.Config, queue: ChatQueue) -> None:
+        super().__init__(config)
+        self._queue = queue
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """See uvicorn.Server."""
+        self._queue.begin_no_more()
+        stopping = asyncio.get_running_loop().call_later(_DRAIN_S, self._queue.stop)
+        await super().shutdown(sockets)
+        stopping.cancel()
 
 
 def _introduce(chat: OpenChat, key: str, port: int) -> None:
@@ -97,6 +119,13 @@ def _introduce(chat: OpenChat, key: str, port: int) -> None:
         f"  model     {clean(chat.model)}\n"
     )
     sys.stdout.flush()
+
+
+def _silence(*names: str) -> None:
+    """Without a handler of their own these loggers would write to standard error: tracebacks, which could quote a
+    prompt, and a line for each senseless request that any page in a browser makes. Failures are told by `_tell`."""
+    for name in names:
+        logging.getLogger(name).addHandler(logging.NullHandler())
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:

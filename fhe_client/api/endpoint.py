@@ -66,7 +66,11 @@ class Endpoint:
             Route("/v1/models/{name:path}", self._guarded(self._one_model)),
             Route("/v1/chat/completions", self._guarded(self._complete), methods=["POST"]),
         ]
-        return Starlette(routes=routes, exception_handlers={HTTPException: _not_there})
+        app = Starlette(routes=routes, exception_handlers={HTTPException: _not_there})
+        app.router.redirect_slashes = (
+            False  # it would answer strangers, with the name that they ask for
+        )
+        return app
 
     def _guarded(
         self, handler: Callable[[Request], Awaitable[Response]]
@@ -101,14 +105,19 @@ class Endpoint:
             )
 
     def _refusal(self, error: Exception) -> JSONResponse:
-        refusal = as_api_error(error)
-        if refusal is not error:
-            self._on_failure(error)
+        refusal = self._told(error)
         wait = refusal.retry_after_s
         headers = {"Retry-After": str(wait)} if wait is not None else {}
         if refusal.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
         return JSONResponse(refusal.body(), refusal.status, headers)
+
+    def _told(self, error: Exception) -> ApiError:
+        """As the program gets it. What is not the program's own doing is shown to the user, too."""
+        refusal = as_api_error(error)
+        if refusal is not error:
+            self._on_failure(error)
+        return refusal
 
     async def _models(self, request: Request) -> Response:
         models = [model_object(self._model, self._started)]
@@ -157,8 +166,7 @@ class Endpoint:
         try:
             reply = await making.reply()
         except Exception as error:
-            self._on_failure(error)
-            yield event(as_api_error(error).body())
+            yield event(self._told(error).body())
             return
         yield form.last(reply)
         if asked.usage:

@@ -10,7 +10,7 @@ from typing import Any
 
 from fhe_client.text.chat import ChatReply
 
-_REASONS = {"end": "stop", "stopped": "stop", "length": "length", "context": "length"}
+_REASONS = {"end": "stop", "length": "length", "context": "length"}
 DONE = b"data: [DONE]\n\n"
 """The end of a stream."""
 

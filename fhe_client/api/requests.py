@@ -131,7 +131,7 @@ def _options(document: Mapping[str, Any], defaults: GenerationOptions) -> Genera
             continue
         try:
             options = replace(options, **{name: read(value)})
-        except (ModelError, TypeError) as error:
+        except (ModelError, TypeError, OverflowError) as error:
             said = error.message if isinstance(error, ModelError) else f"“{field}” is of no use."
             raise _bad(field, said) from None
     return options
@@ -143,6 +143,8 @@ def _number(value: Any) -> Any:
 
 
 def _texts(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, str | list):
+        raise TypeError
     return (value,) if isinstance(value, str) else tuple(value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -153,11 +154,21 @@ class Chat:
         _check_last(messages, continuing)
         room = self._context - min(options.max_tokens, max(1, self._context // 4))
         room -= BUCKET - 1 if options.pad else 0
+        tokens = self._encode(messages, continuing)
+        if len(tokens) <= room:
+            return tokens, 0
+
+        def without(dropped: int) -> list[int]:
+            return self._encode(without_oldest(messages, dropped), continuing)
+
         most = count_turns(messages)
-        for dropped in (*range(0, most, _DROP_STEP), most):
-            tokens = self._encode(without_oldest(messages, dropped), continuing)
-            if len(tokens) <= room:
-                return tokens, dropped
+        steps = [*range(_DROP_STEP, most, _DROP_STEP), most]
+        # By halves: step by step, a history of thousands of turns would take minutes, in which nobody asks for a stop.
+        first = bisect_left(steps, True, key=lambda dropped: len(without(dropped)) <= room)
+        dropped = steps[min(first, len(steps) - 1)]
+        tokens = without(dropped)
+        if len(tokens) <= room:
+            return tokens, dropped
         raise PromptTooLongError(
             f"The message has {len(tokens)} tokens, this model takes {room}.",
             "Shorten the message.",

@@ -40,13 +40,24 @@ def test_the_command_serves_until_it_is_ended(tacita_home: Path, end: signal.Sig
                 timeout=PATIENCE,
             )
             assert answer.json()["usage"]["completion_tokens"] == 2
+            senseless(int(url.split(":")[2].partition("/")[0]))
             process.send_signal(end)
             out, err = process.communicate(timeout=PATIENCE)
         finally:
             process.kill()
     assert process.returncode == 0
     assert "sesame" not in out + err
+    assert not [line for line in err.splitlines() if not line.startswith("downloading hints")]
     assert key not in json.dumps([p.read_text("latin-1") for p in tacita_home.rglob("*.json")])
+
+
+def senseless(port: int) -> None:
+    """What any page and any program can send. It must not fill the terminal, or a file in its place."""
+    upgrade = b"Host: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    for sent in (b"\x16\x03\x01\x00\r\n\r\n", b"GET /v1/models HTTP/1.1\r\n" + upgrade):
+        with socket.create_connection(("127.0.0.1", port), PATIENCE) as stranger:
+            stranger.sendall(sent)
+            assert stranger.recv(12) in (b"HTTP/1.1 400", b"HTTP/1.1 403")
 
 
 def test_the_key_is_the_master_keys_own() -> None:

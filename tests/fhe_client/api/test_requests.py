@@ -81,7 +81,8 @@ def test_what_changes_nothing_is_allowed(harmless: dict[str, Any]) -> None:
     [
         ("n", 2), ("tools", [{"type": "function"}]), ("frequency_penalty", 0.5), ("logprobs", True),
         ("response_format", {"type": "json_object"}), ("logit_bias", {"5": 1}), ("temperature", "hot"),
-        ("temperature", -1), ("temperature", True), ("top_p", 7), ("max_tokens", 0), ("max_tokens", 2.5), ("seed", -1),
+        ("temperature", -1), ("temperature", 10**400), ("top_p", -(10**400)), ("stop", {"x": 1}),
+        ("temperature", True), ("top_p", 7), ("max_tokens", 0), ("max_tokens", 2.5), ("seed", -1),
         ("stop", [""]), ("stop", 5), ("stop", ["x"] * 99), ("stop", [5]), ("stream", "yes"), ("model", 5),
         ("stream_options", 5), ("messages", []), ("messages", "hello"), ("messages", [5]), ("messages", [{}]),
         ("messages", [{"role": "wizard", "content": "x"}]), ("messages", [{"role": "user", "content": None}]),

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -103,6 +104,27 @@ def test_oldest_turns_are_left_out_when_the_context_is_full(chat: Chat) -> None:
     with pytest.raises(PromptTooLongError) as caught:
         chat.ask([user("x" * CONTEXT)], OPTIONS)
     assert caught.value.next_step
+
+
+def test_a_long_history_is_not_read_again_for_every_turn(
+    chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talk = [user(f"{number} " + "q" * 30) for number in range(1000)]
+    counted, encode = 0, chat._encode
+
+    def counting(*arguments: Any) -> list[int]:
+        nonlocal counted
+        counted += 1
+        return encode(*arguments)
+
+    monkeypatch.setattr(chat, "_encode", counting)
+    dropped = chat.measure(talk, OPTIONS).truncated_turns
+    assert dropped % 4 == 0
+    assert counted <= 11
+    with pytest.raises(PromptTooLongError):
+        chat.measure([*talk[:-1], user("x" * CONTEXT)], OPTIONS)
+    fewer = [talk[0], *talk[dropped - 4 :]]  # as many as one step less would leave, and one more
+    assert chat.measure(fewer, OPTIONS).truncated_turns > 0
 
 
 @pytest.mark.parametrize(
