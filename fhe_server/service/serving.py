@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
+import logging
 import os
 import socket
 import sys
@@ -94,6 +96,8 @@ def serve(options: ServeOptions, announce: Callable[[str], None] = print) -> int
         names = ", ".join(app.state.service.models)
         announce(f"Serving {names} on {scheme}://{host}:{port}")
         event("started", host=host, port=port, worker=options.worker or 0)
+        if not app.state.service.access.required and not _is_loopback(host):
+            event("open_to_everyone", logging.WARNING, host=host)
         server.run(sockets=[bound])
     finally:
         bound.close()
@@ -330,6 +334,10 @@ def bind(host: str, port: int, shared: bool = False) -> socket.socket:
             f"Cannot listen on {host}:{port}: {error}.", "Choose another --host or --port."
         ) from error
     return bound
+
+
+def _is_loopback(host: str) -> bool:
+    return ipaddress.ip_address(host.partition("%")[0]).is_loopback
 
 
 def write_port_file(path: Path, host: str, port: int) -> None:

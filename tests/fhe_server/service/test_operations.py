@@ -329,6 +329,14 @@ def test_a_reply_outlives_the_same_model_and_is_told_of_another(tmp_path: Path) 
         assert [type(e) for e in client.errors] == [ConnectionLostError]
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_a_server_for_everyone_is_said_to_be_one(tmp_path: Path, host: str) -> None:
+    with serving(tmp_path, "--host", host) as server:
+        server.wait_for("ready")
+        names = [e["event"] for e in server.events()]
+        assert ("open_to_everyone" in names) == (host != "127.0.0.1")
+
+
 def test_a_hangup_while_the_server_starts_is_heeded_later(tmp_path: Path) -> None:
     """The config file is a pipe: the server waits at it until the signal has been sent."""
     make_artefact(tmp_path / "data" / "models" / "tiny")
