@@ -10,7 +10,9 @@ walk together, one product for all. Nobody waits longer than `max_wait_s` for th
 every client once on its own takes, or the crowd falls apart and stays so.
 
 Products of up to `INLINE_S` run on the event loop, where two thread switches would cost more; longer ones run in a
-worker thread, and short ones pass them meanwhile.
+worker thread, and short ones pass them meanwhile. *Heavy* ones are the exception: few rows of a large matrix, which for
+most models are the first and the last round of a token. They go first, and nothing passes them, because sharing the
+processor makes them last twice as long: 1.6 % of the rounds, they are what the slowest hundredth consists of.
 """
 
 from __future__ import annotations
@@ -32,6 +34,11 @@ from fhe_server.errors import ServerError
 
 INLINE_S = 0.002
 """Seconds that a product may take on the event loop."""
+
+HEAVY_S = 0.03
+"""Seconds that short products may be held up for a heavy one."""
+HEAVY_ROWS = 8
+"""Rows of a query that may still be a reply being written. The products of a prompt are all long: they are passed."""
 
 _FIRST_GUESS_BYTES_PER_S = 15e9
 _FIRST_GUESS_PRODUCTS_PER_S = 150e9
@@ -166,6 +173,7 @@ class Batcher:
         self._waiting = 0
         self._waiting_bytes = 0
         self._running = 0
+        self._heavy_running = False
         self._pump_is_due = False
         self._clock = KernelClock()
         self._executor: ThreadPoolExecutor | None = None
@@ -225,7 +233,7 @@ class Batcher:
     def _pump(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start what can be started: long batches while threads are free, and one short one."""
         self._pump_is_due = False
-        while (line := self._choose()) is not None:
+        while not self._heavy_running and (line := self._choose()) is not None:
             rows = line.rows(self.limits.max_rows)
             if self._is_short(line, rows):
                 self._run_short(line)
@@ -244,11 +252,18 @@ class Batcher:
         oldest = min(lines, key=lambda x: x.queries[0].since)
         if time.monotonic() - oldest.queries[0].since > self.limits.max_wait_s:
             return oldest
-        # The model whose query is the oldest; in it, who is behind.
-        return min((x for x in lines if x.model is oldest.model), key=lambda x: x.group)
+        # The model whose query is the oldest; in it what is heavy, then who is behind.
+        same = (x for x in lines if x.model is oldest.model)
+        return min(same, key=lambda x: (not self._is_heavy(x), x.group))
 
     def _is_short(self, line: _Line, rows: int) -> bool:
         return self._clock.estimate(line.model, line.group, rows) <= INLINE_S
+
+    def _is_heavy(self, line: _Line) -> bool:
+        if line.queries[0].rows > HEAVY_ROWS:
+            return False
+        rows = line.rows(self.limits.max_rows)
+        return INLINE_S < self._clock.estimate(line.model, line.group, rows) <= HEAVY_S
 
     def _take(self, line: _Line) -> list[_Query]:
         """Remove the next batch from its line."""
@@ -278,6 +293,7 @@ class Batcher:
         self._finish(line, batch, answers, taken)
 
     def _run_long(self, line: _Line, loop: asyncio.AbstractEventLoop) -> None:
+        heavy = self._is_heavy(line)
         batch = self._take(line)
         self._running += 1
         if self._executor is None:
@@ -290,7 +306,8 @@ class Batcher:
             self._running -= 1
             _fail(batch, error)
             return
-        work.add_done_callback(lambda done: self._end_long(line, batch, done, loop))
+        self._heavy_running = self._heavy_running or heavy
+        work.add_done_callback(lambda done: self._end_long(line, batch, done, loop, heavy))
 
     def _end_long(
         self,
@@ -298,8 +315,11 @@ class Batcher:
         batch: list[_Query],
         work: asyncio.Future[tuple[list[Sums], Taken]],
         loop: asyncio.AbstractEventLoop,
+        heavy: bool,
     ) -> None:
         self._running -= 1
+        if heavy:
+            self._heavy_running = False
         if work.cancelled():
             _fail(batch, QueueFullError("the server is stopping"))
         elif (error := work.exception()) is not None:

@@ -160,6 +160,62 @@ def test_what_comes_during_a_long_product_is_taken_together() -> None:
     assert model.batches == [(0, 1), (0, 4)]
 
 
+def heavy(batcher: Batcher, model: Matrices, group: int) -> None:
+    """From now on its products are thought to take longer than what runs on the event loop, but not long."""
+    for rows in (1, 2, 4, 8):  # the clock tells sizes apart by their binary digits
+        batcher._clock.learn(model, group, rows, 2 * batching.INLINE_S)
+
+
+def test_heavy_products_go_first_though_others_are_behind() -> None:
+    model, batcher = Matrices(groups=4), Batcher(BatchLimits(max_wait_s=1e6))
+    batcher.clients = 4
+    for group in (2, 3):
+        heavy(batcher, model, group)
+    run(batcher, *(ask(batcher, model, group, group) for group in (1, 3, 0, 2)))
+    assert [group for group, _ in model.batches] == [2, 3, 0, 1]
+
+
+@pytest.mark.parametrize("rows", [1, batching.HEAVY_ROWS + 1])
+def test_nothing_passes_a_heavy_product_but_a_prompt_is_passed(rows: int) -> None:
+    heavy_model, short, batcher = Matrices(), Matrices(), Batcher(BatchLimits(max_wait_s=1e6))
+    batcher.clients = 3
+    heavy(batcher, heavy_model, 0)
+    heavy_model.gate.clear()
+    is_heavy = rows == 1
+
+    async def passing() -> None:
+        while not batcher._running:
+            await asyncio.sleep(0.001)
+        later = asyncio.create_task(ask(batcher, short, 0, 2))
+        for _ in range(5):  # turns of the loop: it would have started by then
+            await asyncio.sleep(0.001)
+        assert batcher.waiting == (1 if is_heavy else 0)
+        assert short.batches == ([] if is_heavy else [(0, 1)])
+        heavy_model.gate.set()
+        await later
+
+    run(batcher, ask(batcher, heavy_model, 0, 1, rows), passing())
+    assert (heavy_model.batches, short.batches) == ([(0, rows)], [(0, 1)])
+
+
+def test_a_heavy_product_that_cannot_start_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, batcher = Matrices(), Batcher()
+    batcher.clients = 3
+    heavy(batcher, model, 0)
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def main() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(ThreadPoolExecutor, "submit", refuse)
+            with pytest.raises(RuntimeError, match="new thread"):
+                await asyncio.wait_for(ask(batcher, model, 0, 1), PATIENCE_S)
+        await ask(batcher, model, 1, 1)
+
+    run(batcher, main())
+
+
 @pytest.mark.parametrize(
     "limits", [BatchLimits(max_waiting=2), BatchLimits(max_waiting_bytes=2 * 48 + 1)]
 )
