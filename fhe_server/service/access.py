@@ -185,7 +185,9 @@ class Access:
             self._stamp = stamp
         before, self._holders = self._holders, {}
         for entry in entries:
-            holder = before.pop(entry.sha256, None) or Holder(entry, self.ledger)
+            # One token may be in two places: what its connections hang on must stay the one that is ended later.
+            holder = self._holders.get(entry.sha256) or before.pop(entry.sha256, None)
+            holder = holder or Holder(entry, self.ledger)
             if holder.token != entry:
                 holder.renew(entry)
             self._holders[entry.sha256] = holder

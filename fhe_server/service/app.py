@@ -13,7 +13,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 
@@ -106,7 +106,7 @@ def create_app(
             WebSocketRoute("/v1/models/{name}/rounds", socket_rounds),
             *(other.routes() if other is not None else ()),
         ],
-        exception_handlers={HTTPException: _refused},
+        exception_handlers={HTTPException: _refused, ClientDisconnect: _gone},
         lifespan=_lifespan(state, other, background),
     )
     app.state.service = state
@@ -141,6 +141,11 @@ def _refused(request: Request, error: Exception) -> Response:
     code = error.code if isinstance(error, ServiceError) else "http_error"
     state_of(request).metrics.refused[code] += 1
     return http_error(request, error)
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    """An upload was given up, which is nobody's fault here, and nobody is left to read this."""
+    return Response(status_code=400)
 
 
 async def _health(request: Request) -> Response:

@@ -131,6 +131,10 @@ class _Connection:
         self._waiting = True
         message = await self._socket.receive()
         self._waiting = False
+        if (
+            self._ending is not None
+        ):  # the message crossed our goodbye; the client sends it to the next server
+            raise WebSocketDisconnect(_RESTART)
         if message["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(message.get("code", 1000))
         frame: bytes | None = message.get("bytes")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Protocol
 
 from starlette.applications import Starlette
@@ -96,7 +97,18 @@ def owner_of(connection: HTTPConnection, holder: Holder) -> str:
     """Whom something counts against: the token if there are any, else the address."""
     if holder.token.sha256:
         return holder.token.sha256  # not the header, which can be spelled in many ways
-    return connection.client.host if connection.client is not None else ""
+    return _network(connection.client.host) if connection.client is not None else ""
+
+
+def _network(host: str) -> str:
+    """The address, or of IPv6 the half that one subscriber is given: it has 2^64 addresses to choose from."""
+    try:
+        address = ip_address(host)
+    except ValueError:  # a Unix socket's, or a test's
+        return host
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is None:
+        return str(ip_network((address.packed, 64), strict=False))
+    return host
 
 
 def authorise(connection: HTTPConnection) -> ServiceState:

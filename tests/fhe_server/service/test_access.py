@@ -156,3 +156,19 @@ def test_plain_digests_still_work() -> None:
     access = Access({hash_token("a"), hash_token("b")})
     assert access.admit("Bearer a") is not access.admit("Bearer b")
     assert len(access.hashes) == 2
+
+
+def test_a_token_in_two_places_is_one(tmp_path: Path) -> None:
+    """Its open connections end when it is gone from both, however often the file was read meanwhile."""
+    file = TokenFile(tmp_path / "tokens.json")
+    token = file.create("ada", Quotas(rounds_at_once=3))
+    access = Access([hash_token(token)], file)
+    holder, ended = access.admit(f"Bearer {token}"), []
+    holder.connections.add(ended.append)
+    access.reload()
+    assert access.admit(f"Bearer {token}") is holder
+    assert holder.token.quotas.rounds_at_once == 3
+    access._fixed = []
+    file.revoke("ada")
+    access.reload()
+    assert [error.code for error in ended] == ["unauthorised"]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
-from starlette.websockets import WebSocketDisconnect
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from fhe_protocol.manifest import Manifest
 from fhe_server.artefact import Artefact
@@ -128,3 +129,52 @@ def test_owners_are_forgotten_when_they_leave(model: ServedModel) -> None:
     assert connections.count == 0
     assert connections.leave(model) == 0
     assert vars(connections) == vars(Connections())
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9", True),
+        ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+    ],
+)
+def test_one_subscriber_has_many_addresses(
+    model: ServedModel, one: str, other: str, same: bool
+) -> None:
+    app = create_app({"tiny": model}, limits=Limits(connections_per_address=1))
+    path = socket_path(model.manifest)
+    with (
+        TestClient(app, client=(one, 5)) as first,
+        first.websocket_connect(path),
+    ):
+        second = TestClient(app, client=(other, 5))
+        if same:
+            assert told(second, model.manifest)[0]["code"] == "too_many_connections"
+        else:
+            works(second, model)
+
+
+def test_a_round_that_crosses_the_goodbye(
+    model: ServedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is computed, and the client is sent to the server that comes after this one."""
+    real = WebSocket.receive
+
+    async def crossing(self: WebSocket) -> Any:
+        message = await real(self)
+        if message.get("bytes"):
+            assert client.app.state.service.connections.leave(model) == 1  # type: ignore[attr-defined]
+            await asyncio.sleep(0)
+        return message
+
+    monkeypatch.setattr(WebSocket, "receive", crossing)
+    with TestClient(create_app({"tiny": model})) as client:
+        with client.websocket_connect(socket_path(model.manifest)) as socket:
+            socket.send_bytes(query(model.manifest)[1])
+            with pytest.raises(WebSocketDisconnect) as closed:
+                socket.receive_bytes()
+            assert closed.value.code == 1012
+        assert client.app.state.service.counters.rounds == 0  # type: ignore[attr-defined]
+        assert open_ones(client) == 0
