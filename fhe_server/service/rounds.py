@@ -131,9 +131,8 @@ class _Connection:
         self._waiting = True
         message = await self._socket.receive()
         self._waiting = False
-        if (
-            self._ending is not None
-        ):  # the message crossed our goodbye; the client sends it to the next server
+        if self._ending is not None:  # the message crossed our goodbye; the client sends it again
+            await self._ending
             raise WebSocketDisconnect(_RESTART)
         if message["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(message.get("code", 1000))
