@@ -33,18 +33,18 @@ def to_planes(values: NDArray[np.uint32]) -> NDArray[np.int8]:
 def offset_to_planes(shifted: NDArray[np.uint32]) -> NDArray[np.int8]:
     """As `to_planes`, for values to which OFFSET was added already (pads store it that way)."""
     planes = np.empty((PLANES, *shifted.shape), dtype=np.int8)
-    write_planes(shifted, planes)
+    write_planes(shifted.copy(), planes)
     return planes
 
 
 def write_planes(shifted: NDArray[np.uint32], planes: NDArray[np.int8]) -> None:
-    """As `offset_to_planes`, into an array (3, *S) that is there already."""
-    digits = shifted ^ _SIGNS
+    """As `offset_to_planes`, into an array (3, *S) that is there already. The values are used up."""
+    shifted ^= _SIGNS
     low = planes.view(np.uint8)
-    np.copyto(low[0], digits, casting="unsafe")
+    np.copyto(low[0], shifted, casting="unsafe")
     for plane in range(1, PLANES):
-        digits >>= _BYTE
-        np.copyto(low[plane], digits, casting="unsafe")
+        shifted >>= _BYTE
+        np.copyto(low[plane], shifted, casting="unsafe")
 
 
 def from_planes(planes: NDArray[np.int8]) -> NDArray[np.uint32]:

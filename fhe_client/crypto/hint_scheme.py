@@ -107,5 +107,5 @@ def open_answer(
     centred = (answer - hint_product).view(np.int16)
     with np.errstate(all="ignore"):
         worth = (parameters.step / gamma).astype(np.float32)
-        opened: NDArray[np.float32] = centred.astype(np.float32) * worth
+        opened: NDArray[np.float32] = centred * worth
     return opened

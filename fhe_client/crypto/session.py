@@ -23,12 +23,14 @@ from fhe_client.crypto.pads import HintSource, part_shapes
 from fhe_client.crypto.window import Window
 from fhe_client.crypto.window_maker import WindowMaker
 from fhe_client.keys import MasterKey
-from fhe_protocol.manifest import Group, Manifest
+from fhe_protocol.manifest import Group, GroupPart, Manifest
 from fhe_protocol.wire import MAX_ROWS, FrameHeader, answer_size, empty_query, parse_answer
 
 Progress = Callable[[int, int], None]
-Scaled = Callable[[int, slice], NDArray[np.uint32]]
-"""Values round(gamma * x) of some rows of one of a group's parts: uint32 (rows, n)."""
+Scaled = tuple[NDArray[np.uint32], NDArray[np.float64]]
+"""Values round(gamma * x), uint32 (rows, n), and the gamma (rows, 1) that opens their answer."""
+Scale = Callable[[GroupPart, slice], Scaled]
+"""The scaled values of some rows of one of a group's parts."""
 
 MAX_WINDOW_BYTES = 8 << 30
 """A manifest of a few kilobytes can name a million inputs a thousand times: refused before anything is allocated."""
@@ -143,19 +145,14 @@ class InferenceSession:
 
     def run_group(self, group: Group, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """The group's encrypted product, (rows, n) to (rows, m). See `LinearRunner`."""
-        wide = _finite(x)
-        whole = len(group.parts) == 1
-        slices = [wide] if whole else [wide[:, part.start : part.stop] for part in group.parts]
         parameters = self._manifest.parameters
-        gammas = [
-            hint_scheme.choose_gamma(parameters, part, piece)
-            for part, piece in zip(group.parts, slices, strict=True)
-        ]
 
-        def scaled(part: int, rows: slice) -> NDArray[np.uint32]:
-            return hint_scheme.scale(slices[part][rows], gammas[part][rows])
+        def scaled(part: GroupPart, rows: slice) -> Scaled:
+            wide = _finite(x[rows, part.start : part.stop])
+            gamma = hint_scheme.choose_gamma(parameters, part, wide)
+            return hint_scheme.scale(wide, gamma), gamma
 
-        return self._round(group, x.shape[0], scaled, gammas)
+        return self._round(group, x.shape[0], scaled)
 
     def run_embedding(
         self, group: Group, ids: NDArray[np.int64], scale: NDArray[np.float32] | None
@@ -167,20 +164,16 @@ class InferenceSession:
         """
         height = np.ones(ids.shape) if scale is None else _finite(scale[ids])
         parameters = self._manifest.parameters
-        gammas = [hint_scheme.gamma_of_one_hot(parameters, p, height) for p in group.parts]
 
-        def scaled(part: int, rows: slice) -> NDArray[np.uint32]:
-            start, stop = group.parts[part].start, group.parts[part].stop
+        def scaled(part: GroupPart, rows: slice) -> Scaled:
             some = ids[rows]
-            here = (some >= start) & (some < stop)
-            vectors = np.zeros((some.size, stop - start), dtype=np.uint32)
-            tall = hint_scheme.scale(height[rows], gammas[part][rows])
-            vectors[here, some[here] - start] = tall[here]
-            return vectors
+            gamma = hint_scheme.gamma_of_one_hot(parameters, part, height[rows])
+            here = (some >= part.start) & (some < part.stop)
+            vectors = np.zeros((some.size, part.inputs), dtype=np.uint32)
+            vectors[here, some[here] - part.start] = hint_scheme.scale(height[rows], gamma)[here]
+            return vectors, np.where(here, gamma, np.inf)[:, None]
 
-        held = [(ids >= part.start) & (ids < part.stop) for part in group.parts]
-        opening = [np.where(h, g, np.inf)[:, None] for h, g in zip(held, gammas, strict=True)]
-        return self._round(group, ids.size, scaled, opening)
+        return self._round(group, ids.size, scaled)
 
     def close(self) -> None:
         """Erase all pads and secrets and stop the background work. Safe to call twice, from any thread."""
@@ -196,21 +189,23 @@ class InferenceSession:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    def _round(
-        self, group: Group, rows: int, scaled: Scaled, gammas: list[NDArray[np.float64]]
-    ) -> NDArray[np.float32]:
+    def _round(self, group: Group, rows: int, scaled: Scale) -> NDArray[np.float32]:
         window, start = self._slots(rows)
         first = group.first_part
         header = FrameHeader(self._request_id(), group.index, rows)
         buffer, planes = empty_query(header, group)
+        gammas: list[NDArray[np.float64]] = []
         for k, part in enumerate(group.parts):
             # Row by row, or as many rows as stay in the cache together.
             step = max(1, _BLOCK_VALUES // part.inputs)
+            some = []
             for begin in range(0, rows, step):
                 block = slice(begin, min(begin + step, rows))
-                values = scaled(k, block)
+                values, gamma = scaled(part, block)
+                some.append(gamma)
                 pads = window.take_query_pad(first + k, start + begin, block.stop - begin)
                 hint_scheme.mask_query(values, pads, planes[k][:, block])
+            gammas.append(some[0] if len(some) == 1 else np.concatenate(some))
         frame = bytes(buffer)  # from here on nobody can change it: a retry sends the same bytes
         raw = self._channel.exchange(frame, answer_size(group, rows))
         answers = parse_answer(raw, group, header)
