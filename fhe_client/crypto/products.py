@@ -129,7 +129,8 @@ class MatrixProducts:
         complement."""
         rows, degree, count = digits.shape
         if count in self._rows:
-            return _product(self._rows[count], digits.reshape(rows, -1)).reshape(count, -1, rows)
+            product = _product(self._rows[count], digits.reshape(rows, -1))
+            return np.moveaxis(product.reshape(-1, count, rows), 1, 0)
         planes = np.ascontiguousarray(np.moveaxis(digits, 2, 0)).reshape(-1, degree)
         return np.moveaxis(_product(self._rows[1], planes).reshape(-1, count, rows), 1, 0)
 
@@ -143,15 +144,17 @@ class MatrixProducts:
 def _spread_rows(
     extended: NDArray[np.int8], slots: NDArray[np.int64], count: int
 ) -> NDArray[np.int8]:
-    """Rows of S at some slots, spread over `count` digits: (count * k, N * count).
+    """Rows of S at some slots, spread over `count` digits: (k * count, N * count).
 
-    Row d*k + t holds slot t's row of S at the places of digit d, and zeros. Each is a run of `extended`, spread.
+    Row t*count + d holds slot t's row of S at the places of digit d, and zeros. Each is a run of `extended`, spread.
     """
     degree = extended.size // 2
     wide = np.zeros((count, extended.size * count), dtype=np.int8)
     for digit in range(count):
         wide[digit, digit::count] = extended
-    runs = sliding_window_view(wide, degree * count, axis=1)[:, count * (degree - 1 - slots)]
+    windows = np.moveaxis(sliding_window_view(wide, degree * count, axis=1), 1, 0)
+    # Slots first, as they are taken: in any other order `reshape` would leave a copy of the secret behind.
+    runs = windows[count * (degree - 1 - slots)]
     wide.fill(0)
     return runs.reshape(-1, degree * count)
 

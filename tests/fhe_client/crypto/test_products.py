@@ -8,6 +8,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -127,3 +128,19 @@ def test_an_inexact_matrix_product_is_never_taken(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(MatrixProducts, "of_hint", lambda self, hint: np.zeros((256, 8), np.uint16))
     monkeypatch.setattr(products, "_seconds", lambda made: isinstance(made, FourierProducts))
     assert products._matrix_is_faster.__wrapped__() is False
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_no_copy_of_the_secret_is_left_behind(count: int) -> None:
+    """What is taken in between is erased or is the result itself: nothing of the result's size is given back unseen."""
+    extended = np.ones(2 * 1024, dtype=np.int8)
+    slots = np.arange(64)
+    tracemalloc.start()
+    try:
+        rows = products._spread_rows(extended, slots, count)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert rows.all(axis=1).sum() == (rows.shape[0] if count == 1 else 0)
+    assert rows.sum() == 64 * count * 1024
+    assert peak < 1.5 * rows.nbytes
