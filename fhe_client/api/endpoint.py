@@ -115,7 +115,7 @@ class Endpoint:
     def _told(self, error: Exception) -> ApiError:
         """As the program gets it. What is not the program's own doing is shown to the user, too."""
         refusal = as_api_error(error)
-        if refusal is not error:
+        if refusal is not error and refusal.status >= 500:
             self._on_failure(error)
         return refusal
 

@@ -225,6 +225,10 @@ def test_too_much_is_refused(endpoint: Running, monkeypatch: pytest.MonkeyPatch)
     too_long = endpoint.ask(messages=[{"role": "user", "content": "the cat " * 900}])
     assert too_long.status_code == 400
     assert too_long.json()["error"]["code"] == "context_length_exceeded"
+    assert endpoint.ask(messages=[{"role": "system", "content": "x"}]).status_code == 400
+    assert (
+        endpoint.failures == []
+    )  # the program's doing, and told to it: nothing for the user's terminal
 
 
 @pytest.mark.usefixtures("slow_rounds")
