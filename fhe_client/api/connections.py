@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MOST_CONNECTIONS = 64
+_numbers = itertools.count()
 
 
 class LocalHttp(H11Protocol):
@@ -20,7 +22,7 @@ class LocalHttp(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See asyncio.Protocol."""
         super().connection_made(transport)
-        self._since = self.loop.time()
+        self._number = next(_numbers)
         if len(self.connections) > MOST_CONNECTIONS:
             self._make_room()
 
@@ -28,7 +30,7 @@ class LocalHttp(H11Protocol):
         others = (one for one in self.connections if isinstance(one, LocalHttp))
         quiet = [one for one in others if one._is_quiet()]
         if quiet:
-            min(quiet, key=lambda one: one._since).transport.abort()
+            min(quiet, key=lambda one: one._number).transport.abort()
 
     def _is_quiet(self) -> bool:
         asks = self.cycle is not None and not self.cycle.response_complete
