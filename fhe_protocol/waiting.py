@@ -5,9 +5,9 @@ be woken, and finds its caches filled by others. So while rounds follow each oth
 kernel again and again for a time that is about as long as the last waits were, and only then goes to sleep.
 
 Nobody gains where the processor is wanted elsewhere. The kernel counts how often a thread was pushed off its processor;
-when that happens during a wait, waits are asleep for ten times as long as the thread stayed away, and twice as long
-each time it happens again soon. On an idle machine that is some microseconds of the system's housekeeping in every
-hundredth wait; beside a program that computes it is some milliseconds in every few.
+when that happens during a wait, waits are asleep for ten times as long as the thread stayed away. On an idle machine
+that is some microseconds of the system's housekeeping in every hundredth wait. Beside a program that computes it is the
+milliseconds of that program's turn, in every few waits: each time it happens again soon, the sleep is twice as long.
 
 What is measured is how long the other end takes, which both ends and the network can see anyway. No value that was
 decrypted goes in.
@@ -32,6 +32,8 @@ _LEARN = 0.1
 _REST = 10.0
 """Seconds asleep for each second away: who is disturbed rarely hardly loses by it, and waits awake nearly always."""
 _LONGEST_PAUSE_S = 5.0
+_TURN_S = 0.001
+"""Whoever is away for longer had to let a program have its turn."""
 
 T = TypeVar("T")
 
@@ -75,7 +77,9 @@ class ShortWait:
     def _rest(self, away: float) -> None:
         now = self._clock()
         soon_again = now < self._resume + self._pause
-        pause = max(_REST * away, 2 * self._pause if soon_again else 0.0)
+        pause = _REST * away
+        if soon_again and away > _TURN_S:
+            pause = max(pause, 2 * self._pause)
         self._pause = min(pause, _LONGEST_PAUSE_S)
         self._resume = now + self._pause
 

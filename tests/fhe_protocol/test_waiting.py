@@ -98,6 +98,12 @@ def test_whoever_is_pushed_off_again_and_again_sleeps_longer_each_time(world: Wo
     assert 4 < pauses[-1] < 6
 
 
+def test_moments_of_housekeeping_add_up_to_nothing(world: World) -> None:
+    """An idle machine has one in every hundredth wait; whoever slept longer after each would never be awake again."""
+    pauses = [pushed_off(world, 0.0002) for _ in range(20)]
+    assert max(pauses) < 0.004
+
+
 def test_where_the_system_does_not_count_nobody_waits_awake(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
