@@ -11,7 +11,7 @@ from fhe_protocol.version import __version__
 from fhe_server.errors import ArtefactError, ServerError
 from fhe_server.home import models_folder
 from fhe_server.imports.calibration_text import BUILTIN
-from fhe_server.imports.quantise import DEFAULT_MAX_ERROR
+from fhe_server.imports.noise import DEFAULT_MAX_ERROR
 from fhe_server.operating import add_commands, arguments_for_workers
 from fhe_server.progress import Progress, ProgressLine, ProgressRecords, silent
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from fhe_protocol.parameters import HINT_1024_24
 from fhe_server.imports.calibration_text import BUILTIN
-from fhe_server.imports.quantise import DEFAULT_MAX_ERROR
+from fhe_server.imports.noise import DEFAULT_MAX_ERROR
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from fhe_protocol.parameters import HintParameters
 
+DEFAULT_MAX_ERROR = 0.02
+"""What noise and rounding may add to a product, relative to its norm, where an import is not told otherwise."""
 PEAK = 127
 """Largest absolute value of a weight."""
 

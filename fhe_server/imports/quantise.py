@@ -52,11 +52,10 @@ from numpy.typing import NDArray
 
 from fhe_protocol.parameters import HintParameters
 from fhe_server.errors import QuantisationError, UnsupportedModelError
-from fhe_server.imports.noise import PEAK, NoiseModel, cut
+from fhe_server.imports.noise import DEFAULT_MAX_ERROR, PEAK, NoiseModel, cut
 from fhe_server.imports.rotation import FloatMatrix, rotate, rotated, row_blocks
 from fhe_server.imports.rounding import Feedback, nearest
 
-DEFAULT_MAX_ERROR = 0.02
 MAX_PARTS = 64
 _ROUNDING_VARIANCE = 1 / 12
 _HOPELESS = 4
