@@ -30,6 +30,7 @@ from fhe_client.keys import commands as key_commands
 from fhe_client.printing import StatusLine, clean, spelled_fingerprint, write_error
 
 if TYPE_CHECKING:
+    from fhe_client.keys import MasterKey
     from fhe_client.open_chat import OpenChat
     from fhe_client.text.chat import ChatReply
     from fhe_client.text.transcript import Message
@@ -95,24 +96,20 @@ def _ask(options: argparse.Namespace) -> int:
     generation = _generation_options(options)
     status = StatusLine()
     stop = StopOnInterrupt()
-    with open_master_key(options.keys) as key, stop:
-        from fhe_client.connect import open_chat
-
-        callbacks = Callbacks(on_status=status, should_stop=stop.is_set)
-        with open_chat(_connect_options(options), key, callbacks) as chat:
-            out = _Silence() if options.json else ReplyPrinter(status)
-            status.clear()
-            reply = chat.ask(
-                messages_of(options.system, prompt),
-                generation,
-                on_piece=out.piece,
-                on_prompt=out.prompt,
-                should_stop=stop.is_set,
-            )
-            out.end()
-            if options.json:
-                _print_json(figures(reply, chat))
-            _warn(reply)
+    with open_master_key(options.keys) as key, stop, _open(options, key, status, stop) as chat:
+        out = _Silence() if options.json else ReplyPrinter(status)
+        status.clear()
+        reply = chat.ask(
+            messages_of(options.system, prompt),
+            generation,
+            on_piece=out.piece,
+            on_prompt=out.prompt,
+            should_stop=stop.is_set,
+        )
+        out.end()
+        if options.json:
+            _print_json(figures(reply, chat))
+        _warn(reply)
     return _INTERRUPTED if reply.stopped else 0
 
 
@@ -124,10 +121,7 @@ def _chat(options: argparse.Namespace) -> int:
     stop = StopOnInterrupt()
     with open_master_key(options.keys) as key:
         with stop:
-            from fhe_client.connect import open_chat
-
-            callbacks = Callbacks(on_status=status, should_stop=stop.is_set)
-            chat = open_chat(_connect_options(options), key, callbacks)
+            chat = _open(options, key, status, stop)
         with chat:
             status.clear()
             TerminalChat(chat, generation, options.system, status, stop).run()
@@ -147,14 +141,20 @@ def _api(options: argparse.Namespace) -> int:
     stop = StopOnInterrupt()
     with open_master_key(options.keys) as key, command.listen(options.port) as bound:
         with stop:
-            from fhe_client.connect import open_chat
-
-            callbacks = Callbacks(on_status=status, should_stop=stop.is_set)
-            chat = open_chat(_connect_options(options), key, callbacks)
+            chat = _open(options, key, status, stop)
         with chat:
             status.clear()
             command.serve(chat, key, bound, generation)
     return 0
+
+
+def _open(
+    options: argparse.Namespace, key: MasterKey, status: StatusLine, stop: StopOnInterrupt
+) -> OpenChat:
+    from fhe_client.connect import open_chat
+
+    callbacks = Callbacks(on_status=status, should_stop=stop.is_set)
+    return open_chat(_connect_options(options), key, callbacks)
 
 
 def messages_of(system: str | None, prompt: str) -> list[Message]:
